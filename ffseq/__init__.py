@@ -1,0 +1,32 @@
+"""ffseq: character-level sequence models that learn with the Forward-Forward algorithm, layer by layer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from ffseq.config import TrainConfig as TrainConfig
+    from ffseq.corpus import load_corpus as load_corpus
+    from ffseq.network import SequenceNetwork as SequenceNetwork
+    from ffseq.runs import evaluate as evaluate
+    from ffseq.runs import train as train
+
+_HOME = {
+    "SequenceNetwork": "ffseq.network",
+    "TrainConfig": "ffseq.config",
+    "evaluate": "ffseq.runs",
+    "load_corpus": "ffseq.corpus",
+    "train": "ffseq.runs",
+}
+__all__ = ["SequenceNetwork", "TrainConfig", "__version__", "evaluate", "load_corpus", "train"]
+
+
+def __getattr__(name: str) -> Any:
+    # Names are looked up when first used: importing torch takes a second, in which Ctrl-C has to work already.
+    if name not in _HOME:
+        raise AttributeError(f"module 'ffseq' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_HOME[name]), name)

@@ -1,0 +1,1 @@
+"""What a Forward-Forward net is compared with."""

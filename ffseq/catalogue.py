@@ -1,0 +1,104 @@
+"""The corpora that ffseq knows by name, and where their files are."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import yaml
+
+from ffseq.errors import FfseqError, UsageError, nearest
+
+
+@dataclass(frozen=True)
+class Entry:
+    """The card of a corpus. file: under FFSEQ_DATA, or in the package where `embedded`, or None where generated."""
+
+    name: str
+    title: str
+    source: str
+    licence: str
+    alphabet: str
+    split_rule: str
+    size: str
+    file: str | None = None
+    embedded: bool = False
+    sha256: str | None = None
+    preparation: str | None = None
+    instead: str | None = None
+
+
+@cache
+def catalogue() -> dict[str, Entry]:
+    """All cards by name."""
+    content = yaml.safe_load((resource_folder("corpora") / "catalogue.yaml").read_text(encoding="utf-8"))
+    return {name: Entry(name=name, **card) for name, card in content.items()}
+
+
+def entry(name: str) -> Entry:
+    """The card of that name. Raises UsageError, with the nearest name."""
+    known = catalogue()
+    if name not in known:
+        raise UsageError(f"there is no corpus {name!r}{nearest(name, list(known))}. Known corpora: {', '.join(known)}")
+    return known[name]
+
+
+def resource_folder(name: str) -> Path:
+    """The folder `corpora` or `presets` that comes with ffseq: inside an installed package, or in a clone."""
+    package = Path(__file__).parent
+    inside = package / name
+    clone = {"corpora": package.parent / "corpora", "presets": package.parent / "runners" / "presets"}[name]
+    return inside if inside.is_dir() else clone
+
+
+def file_of(card: Entry) -> Path:
+    """The file of a corpus that is not generated, its checksum verified.
+
+    Raises FfseqError where FFSEQ_DATA is not set, the file is missing, or it is not the file of the card.
+    """
+    assert card.file is not None
+    if card.embedded:
+        return _verified(card, resource_folder("corpora") / card.file)
+    data = os.environ.get("FFSEQ_DATA")
+    if not data:
+        raise FfseqError(
+            f"corpus {card.name} does not come with ffseq: set the environment variable FFSEQ_DATA to a folder that "
+            f"holds {card.file} (see `ffseq corpora show {card.name}`)"
+        )
+    path = Path(data) / card.file
+    if not path.is_file():
+        other = f"; the prefix {card.instead} may be there" if card.instead else ""
+        raise FfseqError(f"corpus {card.name}: there is no {card.file} in the folder FFSEQ_DATA names{other}")
+    return _verified(card, path)
+
+
+def _verified(card: Entry, path: Path) -> Path:
+    if card.sha256 is not None:
+        digest = hashlib.sha256()
+        with path.open("rb") as file:
+            while chunk := file.read(1 << 22):
+                digest.update(chunk)
+        if digest.hexdigest() != card.sha256:
+            raise FfseqError(f"corpus {card.name}: {card.file} is not the expected file (its SHA-256 differs)")
+    return path
+
+
+def _aesop(text: str) -> str:
+    """Between the Gutenberg marks, as aesop30: DESIGN's protocol, 140,369 symbols."""
+    from ffseq.alphabet import normalised
+
+    start = text.index("\n", text.index("*** START OF")) + 1
+    return normalised(text[start : text.index("*** END OF")], "aesop30")
+
+
+def _markov(_: str) -> str:
+    from ffseq.markov import markov_text
+
+    return markov_text()
+
+
+PREPARATIONS: dict[str, Callable[[str], str]] = {"aesop": _aesop, "markov": _markov}

@@ -1,0 +1,88 @@
+"""The command `ffseq`: finds the verb, runs it, turns errors into sentences and exit statuses.
+
+0 done, 1 failed, 2 wrong usage, 130 interrupted with the state saved. With --json the last line of standard output
+is one JSON object; progress goes to standard error.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+from ffseq.interrupt import Interrupt
+
+VERBS = {
+    "train": "train a network on a text",
+    "sample": "write text with a trained network",
+    "evaluate": "measure a trained network on text it has not seen",
+    "floors": "how well counting models predict a text",
+    "corpora": "the known corpora: list, or show NAME",
+    "list": "the presets",
+    "show": "print a preset",
+    "cp": "copy a preset into a file of yours",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status."""
+    # First of all, before anything slow is imported: from here on Ctrl-C means "save and stop".
+    interrupted = Interrupt()
+    interrupted.install()
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    from ffseq.errors import FfseqError
+
+    try:
+        return _dispatch(arguments, interrupted)
+    except FfseqError as error:
+        print(f"ffseq: {error}", file=sys.stderr)
+        return error.exit_status
+    except KeyboardInterrupt:
+        print("ffseq: stopped", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # Whoever read our output has gone; say nothing more, also not at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 0
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"ffseq: {where}{error.strerror or error}", file=sys.stderr)
+        return 1
+    except (MemoryError, RuntimeError) as error:
+        if not (isinstance(error, MemoryError) or _is_lack_of_memory(error)):
+            raise
+        print("ffseq: there is not enough memory for this: use smaller --units or --batch_size", file=sys.stderr)
+        return 1
+
+
+def _is_lack_of_memory(error: RuntimeError) -> bool:
+    """Whether torch could not allocate a tensor; on the CPU it says so in the message only."""
+    return any(words in str(error) for words in ("allocate memory", "out of memory", "Storage size calculation"))
+
+
+def _dispatch(arguments: list[str], interrupted: Interrupt) -> int:
+    from ffseq.errors import UsageError, nearest
+
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(_overview())
+        return 0
+    if arguments[0] in ("-V", "--version"):
+        from ffseq import __version__
+
+        print(f"ffseq {__version__}")
+        return 0
+    verb, rest = arguments[0], arguments[1:]
+    if verb not in VERBS:
+        raise UsageError(f"there is no verb {verb!r}{nearest(verb, list(VERBS))}. Verbs: {', '.join(VERBS)}")
+    from importlib import import_module
+
+    module = "presets" if verb in ("list", "show", "cp") else verb
+    return int(import_module(f"ffseq.commands.{module}").run(verb, rest, interrupted))
+
+
+def _overview() -> str:
+    lines = ["ffseq: character-level sequence models that learn with the Forward-Forward algorithm", ""]
+    lines += [f"  ffseq {verb:<10} {what}" for verb, what in VERBS.items()]
+    return "\n".join(
+        [*lines, "", "ffseq VERB --help lists the options of a verb.", "ffseq train, alone, is a good start."]
+    )

@@ -1,0 +1,100 @@
+"""What all verbs share: parsing without tracebacks, the common options, JSON and tables."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from typing import Any
+
+from jsonargparse import ArgumentError, ArgumentParser, set_parsing_settings
+
+from ffseq.errors import UsageError, nearest
+from ffseq.progress import Progress
+
+# Field descriptions of the settings stand below each field; this shows them in --help.
+set_parsing_settings(docstring_parse_attribute_docstrings=True)
+
+
+def make_parser(verb: str, description: str) -> ArgumentParser:
+    """An empty parser for a verb, with --json and --quiet."""
+    parser = ArgumentParser(prog=f"ffseq {verb}", description=description, exit_on_error=False, add_help=True)
+    parser.add_argument("--json", action="store_true", help="the last line of standard output is one JSON object")
+    parser.add_argument("--quiet", action="store_true", help="no progress; errors are still shown")
+    return parser
+
+
+def add_compute_options(parser: ArgumentParser) -> None:
+    """--threads, --device, --dtype for verbs that use a trained net."""
+    parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0: all cores")
+    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto", help="where to compute")
+    parser.add_argument(
+        "--dtype", choices=["float32", "bfloat16"], default="float32", help="type of the matrix products"
+    )
+
+
+def parse(parser: ArgumentParser, arguments: list[str]) -> dict[str, Any]:
+    """The options as a dictionary. Raises UsageError with one sentence instead of printing the whole usage."""
+    try:
+        return dict(vars(parser.parse_args(arguments)))
+    except ArgumentError as error:
+        text = _plain(" ".join(str(error).split()))
+        known = [option for action in parser._actions for option in action.option_strings]
+        unknown = re.search(r"(--[\w-]+)", text) if "nrecognized" in text else None
+        hint = nearest(unknown.group(1), known) if unknown else ""
+        raise UsageError(f"{text}{hint} (see {parser.prog} --help)") from error
+
+
+def _plain(message: str) -> str:
+    r"""jsonargparse's message in the words of the command line.
+
+    >>> _plain("Parser key \"seed\": Expected a <class 'int'>. Got value: x")
+    '--seed: expected a whole number, got x'
+    """
+    found = re.match(r'Parser key "([^"]+)": (.*)', message)
+    if found is None:
+        return message
+    option, reason = found.groups()
+    reason = reason.replace("<class 'int'>", "whole number").replace("<class 'float'>", "number")
+    reason = re.sub(r"^Expected ", "expected ", reason)
+    return f"--{option}: " + re.sub(r"\.? Got value: ", ", got ", reason)
+
+
+def make_progress(options: dict[str, Any]) -> Progress:
+    """Progress on standard error, or none with --quiet."""
+    return Progress(quiet=options["quiet"])
+
+
+def print_json(result: dict[str, Any]) -> None:
+    """The result as the last line of standard output."""
+    print(json.dumps(result, ensure_ascii=True, allow_nan=False), flush=True)
+
+
+def print_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
+    """A table for people on standard output."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left")
+    for number, column in enumerate(columns):
+        table.add_column(column, justify="left" if number == 0 else "right")
+    for row in rows:
+        table.add_row(*row)
+    Console(file=sys.stdout, highlight=False).print(table)
+
+
+def floor_rows(floors: dict[str, Any] | None) -> list[list[str]]:
+    """Rows (name, bits per character, accuracy) of the counting models."""
+    if floors is None:
+        return []
+    unigram, kneser_ney = floors["unigram"], floors["kneser_ney"]
+    name = f"Kneser-Ney, order {kneser_ney['order']}, discount {kneser_ney['discount']:g}"
+    return [
+        figures_row(name, kneser_ney["bits_per_character"], kneser_ney["accuracy"]),
+        figures_row("unigram", unigram["bits_per_character"], unigram["accuracy"]),
+    ]
+
+
+def figures_row(name: str, bits: float, accuracy: float) -> list[str]:
+    """One row of a table of figures."""
+    return [name, f"{bits:.3f}", f"{accuracy:.1%}"]

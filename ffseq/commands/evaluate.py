@@ -1,0 +1,63 @@
+"""`ffseq evaluate`: measure a trained network on text, beside the counting models."""
+
+from __future__ import annotations
+
+from ffseq.commands.common import (
+    add_compute_options,
+    figures_row,
+    floor_rows,
+    make_parser,
+    make_progress,
+    parse,
+    print_json,
+    print_table,
+)
+from ffseq.interrupt import Interrupt
+
+
+def run(verb: str, arguments: list[str], interrupted: Interrupt) -> int:
+    """Evaluate; prints a table, or with --json one object."""
+    parser = make_parser("evaluate", "Measure a trained network: every character scored once, in order, no dropout.")
+    parser.add_argument("run", type=str, help="a run folder or a checkpoint folder")
+    parser.add_argument("corpus", nargs="?", type=str, default=None, help="another text; by default the run's own")
+    parser.add_argument(
+        "--split", choices=["held_out", "validation", "train"], default="held_out", help="which part of the text"
+    )
+    parser.add_argument(
+        "--split_rule", type=str | None, default=None, help="shares such as 80/10/10; by default the run's"
+    )
+    parser.add_argument(
+        "--unknown", choices=["error", "drop", "replace"], default="error", help="characters that the net does not know"
+    )
+    parser.add_argument(
+        "--floors", choices=["auto", "yes", "no"], default="auto", help="counting models; auto: texts of up to 20 MB"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="accepted for uniformity; evaluation draws nothing")
+    add_compute_options(parser)
+    options = parse(parser, arguments)
+    from ffseq.runs import evaluate
+
+    result = evaluate(
+        options["run"],
+        options["corpus"],
+        split=options["split"],
+        split_rule=options["split_rule"],
+        unknown=options["unknown"],
+        floors=options["floors"],
+        threads=options["threads"],
+        device=options["device"],
+        dtype=options["dtype"],
+        progress=make_progress(options),
+    )
+    if options["json"]:
+        print_json(result)
+        return 0
+    rows = [figures_row("this net", result["bits_per_character"], result["accuracy"])]
+    for layer in result["per_layer"]:
+        alone, up_to = layer["alone"], layer["up_to"]
+        rows.append(figures_row(f"  layer {layer['layer']} alone", alone["bits_per_character"], alone["accuracy"]))
+        rows.append(figures_row(f"  summed up to {layer['layer']}", up_to["bits_per_character"], up_to["accuracy"]))
+    rows += floor_rows(result["floors"])
+    title = f"{result['corpus']}, {result['split'].replace('_', ' ')}, {result['characters']:,} characters"
+    print_table(title, ["", "bits per character", "accuracy"], rows)
+    return 0

@@ -1,0 +1,101 @@
+"""`ffseq train`: from a text to a run folder with a trained network in it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ffseq.commands.common import figures_row, floor_rows, make_parser, make_progress, parse, print_json, print_table
+from ffseq.config import GROUPS, CorpusConfig, from_flat
+from ffseq.errors import UsageError
+from ffseq.interrupt import Interrupt
+
+_TITLES = {
+    "text": "the text",
+    "network": "the stack of layers",
+    "learning": "what the layers learn from",
+    "optimiser": "how changes become weights",
+    "run": "the run",
+}
+
+
+def run(verb: str, arguments: list[str], interrupted: Interrupt) -> int:
+    """Train; prints a table, or with --json one object."""
+    options = settings(arguments)
+    from ffseq.runs import decide_dtype, sample_of, train
+
+    progress = make_progress(options)
+    as_json = options["json"]
+    config = decide_dtype(from_flat({k: v for k, v in options.items() if k not in ("json", "quiet", "preset")}))
+    result = train(config, preset=options["preset"], progress=progress, interrupted=interrupted)
+    if as_json:
+        print_json(result)
+        return 0
+    rows = [
+        figures_row("this net", result["bits_per_character"], result["accuracy"]),
+        *floor_rows(result["floors"]),
+    ]
+    if result["entropy_rate"] is not None:
+        rows.append(["entropy rate of the source", f"{result['entropy_rate']:.3f}", ""])
+    print_table(f"{result['corpus']}, held out", ["", "bits per character", "accuracy"], rows)
+    print(f"\nA sample:\n\n{sample_of(result['run'])}\n")
+    print(f"{result['seconds']:.0f} seconds in all. Run folder: {result['run']}")
+    print(f"Next: ffseq sample {result['run']}   or   ffseq evaluate {result['run']}")
+    return 0
+
+
+def settings(arguments: list[str]) -> dict[str, Any]:
+    """All options of a run as a flat dictionary: the preset's or the resumed run's, then those typed."""
+    parser = make_parser("train", "Train a network on a text, without backpropagation.")
+    parser.add_argument(
+        "corpus", nargs="?", type=str, default=None,
+        help="a catalogue name (ffseq corpora list), a path to UTF-8 text (.gz, .xz), or - for standard input; "
+        "without it the preset's, else fables",
+    )  # fmt: skip
+    parser.add_argument(
+        "--preset",
+        type=str,
+        default=None,
+        help="a name from `ffseq list`, or a YAML file; by default the "
+        "preset with the name of the catalogue corpus, if there is one",
+    )
+    for name, group in GROUPS.items():
+        skip = {"corpus"} if group is CorpusConfig else set()
+        parser.add_class_arguments(group, skip=skip, help=_TITLES[name])
+    first = parse(parser, arguments)
+    defaults = _base(first)
+    corpus = first["corpus"] or defaults.pop("corpus", None) or "fables"
+    defaults.pop("corpus", None)
+    parser.set_defaults(defaults)
+    return parse(parser, arguments) | {"corpus": corpus}
+
+
+def _base(typed: dict[str, Any]) -> dict[str, Any]:
+    """What the typed options build on: a resumed run's settings, a preset's (else the corpus's own), or nothing."""
+    from ffseq.catalogue import catalogue
+    from ffseq.commands.presets import load_preset, preset_files
+
+    resumed = _resumed(typed)
+    if resumed is not None:
+        if typed["preset"] is not None:
+            raise UsageError("--preset and --resume do not go together: a resumed run keeps its settings")
+        return {key: value for key, value in resumed.items() if key not in ("out_dir", "resume")}
+    if typed["preset"] is not None:
+        return load_preset(typed["preset"])
+    own = typed["corpus"] or "fables"
+    return load_preset(own) | {"preset": own} if own in catalogue() and own in preset_files() else {}
+
+
+def _resumed(typed: dict[str, Any]) -> dict[str, Any] | None:
+    """The settings of the run to be continued, or None."""
+    from ffseq.runs import resume_source
+
+    source = resume_source(typed["resume"], typed["out_dir"])
+    if source is None:
+        return None
+    from ffseq.checkpoint import load_checkpoint
+
+    options = load_checkpoint(Path(source)).config.get("options")
+    if not isinstance(options, dict):
+        raise UsageError(f"{source} does not say how it was trained, so it cannot be resumed")
+    return options

@@ -1,0 +1,228 @@
+"""Every setting of a run, once: the command line, the presets, the checkpoints and the Python API use these names."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+from typing import Any, Literal
+
+from ffseq.errors import UsageError
+
+Scope = Literal["own", "below", "all"]
+
+
+@dataclass(frozen=True)
+class CorpusConfig:
+    """The text."""
+
+    corpus: str = "fables"
+    """A catalogue name, a path to UTF-8 text (.gz and .xz too), or - for standard input."""
+    alphabet: Literal["auto", "characters", "bytes", "aesop30", "text8"] = "auto"
+    """What counts as one symbol. auto: the catalogue's choice, else the characters of the corpus."""
+    unknown: Literal["error", "drop", "replace"] = "error"
+    """What to do with a character outside the alphabet."""
+    split_rule: str = "auto"
+    """Train/validation/held-out shares such as 80/10/10, or hinton, or hinton-tuning. auto: the corpus's own rule."""
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """The stack of layers."""
+
+    block_size: int | None = None
+    """K, how many characters back the net sees. By default chosen from the size of the corpus."""
+    layers: int = 2
+    """L, number of layers."""
+    units: int | None = None
+    """H, units in a layer. By default chosen from the size of the corpus."""
+    goodness: Literal["agreement", "squares"] = "agreement"
+    """How a layer values a candidate: h·E + e, or the sum of squares of the gated activities with the candidate."""
+    recency: float = 1.0
+    """The character d back enters scaled by d to the power of minus this. 0: all alike."""
+    context_to_all: bool = True
+    """Every layer sees the context again beside the layer below."""
+    dropout: float | None = None
+    """Share of a layer's units left out of each update. By default chosen from the size of the corpus."""
+
+
+@dataclass(frozen=True)
+class LearningConfig:
+    """What the layers learn from."""
+
+    objective: Literal["contrast", "likelihood", "nce", "threshold", "difference"] = "contrast"
+    """How scores of positives and negatives become the signal."""
+    scope: Literal["own", "below", "all"] = "all"
+    """The score a layer learns from: its own goodness, that and the layers' below, or the sum of all layers."""
+    negatives: Literal["auto", "sampled", "expected", "argmax", "unigram", "corrupted"] = "auto"
+    """Where negatives come from. auto: expected for likelihood, else sampled."""
+    num_negatives: int = 4
+    """Sampled negatives for each positive."""
+    negatives_temperature: float = 1.0
+    """Temperature of the net's prediction when negatives are drawn from it."""
+    exclude_truth: bool | None = None
+    """Keep the real character out of the negatives. By default the objective decides."""
+    threshold: float | None = None
+    """θ of the threshold objective. By default 0 for agreement, and the number of units in the score for squares."""
+    alpha: float = 1.0
+    """Steepness of the difference objective."""
+    corruption: float = 0.1
+    """Share of the context's characters that a corrupted negative has replaced."""
+    hidden: Literal["learned", "random"] = "learned"
+    """random: hidden weights stay as they were initialised and only the goodness read-out learns."""
+    temperature: float | None = None
+    """Read-out temperature. By default the one that theory gives, else fitted on validation text."""
+
+
+@dataclass(frozen=True)
+class OptimiserConfig:
+    """How changes become weights."""
+
+    optimiser: Literal["adamw", "sgd"] = "adamw"
+    """AdamW, or gradient descent with momentum."""
+    learning_rate: float = 1e-3
+    """Step size at its highest."""
+    beta1: float = 0.9
+    """Averaging of changes; with sgd the momentum."""
+    beta2: float = 0.99
+    """Averaging of squared changes (AdamW)."""
+    weight_decay: float = 0.0
+    """Decoupled decay of weights, in units of the learning rate."""
+    warmup_iters: int = 50
+    """Updates over which the rate rises from 0."""
+    constant_share: float = 0.3
+    """Share of the run at the full rate, before it falls linearly."""
+    final_rate: float = 0.02
+    """The rate at the end, as a share of the highest."""
+    average: float = 0.0
+    """Decay of the running average of the weights that evaluation and sampling use. 0: the weights themselves."""
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """The run."""
+
+    out_dir: str | None = None
+    """Run folder. By default runs/CORPUS-DATE-TIME; a folder that is not empty is refused without --resume."""
+    resume: str | None = None
+    """auto: go on from the newest checkpoint of --out_dir. Or the path of a run or a checkpoint."""
+    max_iters: int | None = None
+    """Updates. By default chosen from the size of the corpus."""
+    max_seconds: float | None = None
+    """Stop learning after so many seconds; the learning rate falls with the time used."""
+    batch_size: int = 256
+    """B, windows in one update."""
+    short_contexts: float = 0.01
+    """Share of training windows cut short at random, so that the net can begin a text from nothing."""
+    eval_interval: int | None = None
+    """Updates between evaluations on validation text. By default a twentieth of the run."""
+    log_interval: int = 50
+    """Updates between lines of log.jsonl."""
+    sample_interval: int | None = None
+    """Updates between samples. By default a quarter of the run; 0: none."""
+    checkpoint_seconds: float = 60.0
+    """Seconds between checkpoints; one is always written at evaluation, at the end and when interrupted."""
+    floors: Literal["auto", "yes", "no"] = "auto"
+    """Whether to fit the counting models to compare with. auto: for texts of up to 20 MB."""
+    seed: int = 0
+    """Seed of every random choice."""
+    threads: int = 0
+    """CPU threads; 0: all cores."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to compute. auto: a GPU if there is one."""
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Type of the matrix products; weights are always float32. auto: bfloat16 where the processor multiplies it."""
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """All settings of `ffseq train`."""
+
+    text: CorpusConfig = CorpusConfig()
+    network: NetworkConfig = NetworkConfig()
+    learning: LearningConfig = LearningConfig()
+    optimiser: OptimiserConfig = OptimiserConfig()
+    run: RunConfig = RunConfig()
+
+
+GROUPS: dict[str, type] = {
+    "text": CorpusConfig,
+    "network": NetworkConfig,
+    "learning": LearningConfig,
+    "optimiser": OptimiserConfig,
+    "run": RunConfig,
+}
+
+
+def from_flat(options: dict[str, Any]) -> TrainConfig:
+    """Settings from one flat dictionary, as presets and the command line give them.
+
+    Raises UsageError for a name that is no option and for values out of range.
+    """
+    rest = dict(options)
+    groups: dict[str, Any] = {}
+    for name, group in GROUPS.items():
+        known = {field.name for field in fields(group)}
+        groups[name] = group(**{key: rest.pop(key) for key in list(rest) if key in known})
+    if rest:
+        raise UsageError(f"unknown option {sorted(rest)[0]!r}")
+    config = TrainConfig(**groups)
+    check(config)
+    return config
+
+
+def to_flat(config: TrainConfig) -> dict[str, Any]:
+    """The inverse of `from_flat`."""
+    return {
+        field.name: getattr(getattr(config, name), field.name)
+        for name, group in GROUPS.items()
+        for field in fields(group)
+    }
+
+
+def check(config: TrainConfig) -> None:
+    """Refuse values that make no sense, naming the option as typed. Raises UsageError."""
+    from ffseq.objective import check_combination
+
+    net, learn, opt, run = config.network, config.learning, config.optimiser, config.run
+    positive = {
+        "block_size": net.block_size, "layers": net.layers, "units": net.units, "num_negatives": learn.num_negatives,
+        "negatives_temperature": learn.negatives_temperature, "alpha": learn.alpha, "temperature": learn.temperature,
+        "learning_rate": opt.learning_rate, "max_seconds": run.max_seconds,
+        "batch_size": run.batch_size, "eval_interval": run.eval_interval, "log_interval": run.log_interval,
+        "checkpoint_seconds": run.checkpoint_seconds,
+    }  # fmt: skip
+    for name, value in positive.items():
+        if value is not None and not (value > 0 and math.isfinite(value)):
+            raise UsageError(f"--{name} has to be a positive number, got {value}")
+    not_negative = {
+        "recency": net.recency, "weight_decay": opt.weight_decay, "warmup_iters": opt.warmup_iters,
+        "max_iters": run.max_iters, "sample_interval": run.sample_interval, "seed": run.seed, "threads": run.threads,
+    }  # fmt: skip
+    for name, value in not_negative.items():
+        if value is not None and not (value >= 0 and math.isfinite(value)):
+            raise UsageError(f"--{name} cannot be negative, got {value}")
+    shares = {
+        "dropout": net.dropout, "corruption": learn.corruption, "beta1": opt.beta1, "beta2": opt.beta2,
+        "average": opt.average, "short_contexts": run.short_contexts,
+    }  # fmt: skip
+    for name, value in shares.items():
+        if value is not None and not 0 <= value < 1:
+            raise UsageError(f"--{name} has to be at least 0 and below 1, got {value}")
+    for name, value in {"constant_share": opt.constant_share, "final_rate": opt.final_rate}.items():
+        if not 0 <= value <= 1:
+            raise UsageError(f"--{name} has to be between 0 and 1, got {value}")
+    if learn.threshold is not None and not math.isfinite(learn.threshold):
+        raise UsageError(f"--threshold has to be a finite number, got {learn.threshold}")
+    check_combination(
+        learn.objective,
+        source_of(learn),
+        exclude_truth=learn.exclude_truth,
+        temperature=learn.negatives_temperature,
+    )
+
+
+def source_of(learning: LearningConfig) -> Any:
+    """The negative source, with `auto` resolved: expected for likelihood, else sampled."""
+    if learning.negatives == "auto":
+        return "expected" if learning.objective == "likelihood" else "sampled"
+    return learning.negatives

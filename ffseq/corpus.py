@@ -1,0 +1,188 @@
+"""A text as symbols on disk: found, read in pieces, split, encoded, cached.
+
+The symbols of a corpus are one memory-mapped array; parts and segments are ranges of it. Nothing holds a whole text
+in memory except the few prepared ones of the catalogue.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import sys
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ffseq.alphabet import Alphabet
+from ffseq.catalogue import PREPARATIONS, Entry, catalogue, file_of
+from ffseq.errors import FfseqError, UsageError, nearest
+from ffseq.splits import Part, Segment, split
+from ffseq.textfile import TextFile
+
+__all__ = ["Corpus", "Part", "Segment", "load_corpus"]
+
+_CACHE_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """symbols: (N,) read-only memory map; entropy_rate: bits per symbol where known; bytes: size of the UTF-8 text."""
+
+    name: str
+    alphabet: Alphabet
+    symbols: NDArray[np.unsignedinteger]
+    train: Part
+    validation: Part | None
+    held_out: Part
+    split_rule: str
+    content_sha256: str
+    bytes: int
+    entropy_rate: float | None = None
+
+
+def load_corpus(
+    corpus: str = "fables",
+    *,
+    alphabet: str | Alphabet = "auto",
+    unknown: str = "error",
+    split_rule: str = "auto",
+) -> Corpus:
+    """A corpus by catalogue name, by path to UTF-8 text (plain, .gz, .xz), or from standard input (`-`).
+
+    alphabet: a kind, an Alphabet, or auto (the catalogue's, else the characters of the whole text: which characters
+    there are is no knowledge about their order). split_rule: auto (the catalogue's, else 80/10/10), shares in per cent
+    of train/validation/held-out, `hinton` or `hinton-tuning` (see `ffseq.splits`). A bare word that is a catalogue
+    name is that corpus even where a file has the same name; write ./NAME for the file.
+
+    Raises UsageError for an unknown name or split rule, FfseqError for a text that cannot be read or encoded.
+    """
+    card = catalogue().get(corpus)
+    path: Path | None
+    temporary: Path | None = None
+    try:
+        if corpus == "-":
+            path = temporary = _spooled()
+            name = "standard input"
+        else:
+            path, name = _found(corpus, card)
+        if alphabet == "auto":
+            alphabet = card.alphabet if card is not None else "characters"
+        rule = split_rule if split_rule != "auto" else card.split_rule if card is not None else "80/10/10"
+        return _prepared(name, card, path, alphabet, unknown, rule)
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def cache_folder() -> Path:
+    """Where prepared corpora and floors are kept: FFSEQ_CACHE, else ~/.cache/ffseq."""
+    return Path(os.environ.get("FFSEQ_CACHE") or Path.home() / ".cache" / "ffseq")
+
+
+def _found(corpus: str, card: Entry | None) -> tuple[Path | None, str]:
+    """The file of a corpus (None where it is generated), and its name."""
+    if card is not None:
+        return (file_of(card) if card.file else None), card.name
+    path = Path(corpus)
+    if path.exists() or os.sep in corpus or path.suffix:
+        return path, path.name
+    known = list(catalogue())
+    raise UsageError(
+        f"{corpus!r} is neither a file nor a known corpus{nearest(corpus, known)}. Known corpora: {', '.join(known)}"
+    )
+
+
+def _spooled() -> Path:
+    """Standard input, copied to a temporary file: a text is read more than once."""
+    folder = cache_folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(dir=folder, prefix="stdin-", suffix=".txt")
+    with open(descriptor, "wb") as file:
+        shutil.copyfileobj(sys.stdin.buffer, file)
+    return Path(name)
+
+
+def _prepared(
+    name: str, card: Entry | None, path: Path | None, alphabet: str | Alphabet, unknown: str, rule: str
+) -> Corpus:
+    text = TextFile(path, name)
+    preparation = PREPARATIONS[card.preparation] if card is not None and card.preparation else None
+    if preparation is not None:
+        text = TextFile.of_text(preparation(text.whole() if path is not None else ""), name)
+    content = text.scan().sha256
+    asked = alphabet if isinstance(alphabet, str) else json.dumps(alphabet.to_json())
+    policy = unknown if isinstance(alphabet, str) else alphabet.unknown
+    key = hashlib.sha256("\n".join([str(_CACHE_VERSION), content, asked, policy, rule]).encode()).hexdigest()
+    folder = cache_folder() / "corpora" / key[:32]
+    described = _cached(folder)
+    if described is None:
+        _prepare(text, alphabet, unknown, rule, folder)
+        described = _cached(folder)
+        if described is None:
+            raise FfseqError(f"the cache folder {folder} cannot be read back; set FFSEQ_CACHE to another folder")
+    entropy_rate = None
+    if name == "markov" and card is not None:
+        from ffseq.markov import entropy_rate as rate
+
+        entropy_rate = rate()
+    return Corpus(
+        name=name,
+        alphabet=Alphabet.from_json(described["alphabet"]),
+        symbols=_mapped(folder, described),
+        train=Part.from_json(described["train"]),
+        validation=Part.from_json(described["validation"]) if described["validation"] else None,
+        held_out=Part.from_json(described["held_out"]),
+        split_rule=rule,
+        content_sha256=content,
+        bytes=described["bytes"],
+        entropy_rate=entropy_rate,
+    )
+
+
+def _cached(folder: Path) -> dict[str, Any] | None:
+    """The description of a prepared corpus, or None where it is not there or not whole."""
+    try:
+        described = json.loads((folder / "corpus.json").read_text(encoding="utf-8"))
+        whole = len(_mapped(folder, described)) == described["symbols"]
+    except (OSError, ValueError, KeyError, TypeError, FfseqError):
+        return None
+    return described if whole else None
+
+
+def _mapped(folder: Path, described: dict[str, Any]) -> NDArray[np.unsignedinteger]:
+    return np.memmap(folder / "symbols.bin", dtype=Alphabet.from_json(described["alphabet"]).dtype, mode="r")
+
+
+def _prepare(text: TextFile, alphabet: str | Alphabet, unknown: str, rule: str, folder: Path) -> None:
+    """Encode a text and write it to the cache: complete, or not at all."""
+    if isinstance(alphabet, str):
+        if alphabet == "characters":
+            alphabet = Alphabet.of_characters(text.scan().distinct, unknown=unknown)  # type: ignore[arg-type]
+        else:
+            alphabet = Alphabet.named(alphabet, unknown=unknown)  # type: ignore[arg-type]
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".new-"))
+    try:
+        symbols, parts = split(text, alphabet, rule, scratch / "symbols.bin")
+        described = {
+            "alphabet": alphabet.to_json(),
+            "symbols": symbols,
+            "bytes": text.scan().bytes,
+            **{part: asdict(value) if value else None for part, value in parts.items()},
+        }
+        (scratch / "corpus.json").write_text(json.dumps(described), encoding="utf-8")
+        if folder.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+        try:
+            os.rename(scratch, folder)
+        except OSError:
+            if _cached(folder) is None:  # else another process was faster, with the same content
+                raise
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)

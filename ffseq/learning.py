@@ -1,0 +1,137 @@
+"""One update: activities up, negatives drawn, a signal for every layer, every layer's own change.
+
+Nothing goes down. What a layer learns from is its input, its activity and the signal; the scope says which score the
+signal was computed from:
+
+    own     the layer's own goodness                       (local cross-entropy, when the objective is likelihood)
+    below   its own and that of the layers below it        (strictly local in order)
+    all     the sum over all layers, broadcast to each     (two passes over the layers, no weight used backwards)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ffseq.config import LearningConfig, source_of
+from ffseq.layers.window import WindowLayer
+from ffseq.negatives import Negatives, corrupt, draw
+from ffseq.network import SequenceNetwork
+from ffseq.objective import excludes_truth, signal
+
+
+@dataclass(frozen=True)
+class Update:
+    """What one update computed.
+
+    changes: for each layer its weight changes (ascent directions) by parameter name; bits: mean −log2 P of the real
+    symbols under dropout; positive, negative: mean goodness of positives and negatives in each layer.
+    """
+
+    changes: list[dict[str, Tensor]]
+    bits: Tensor
+    positive: Tensor
+    negative: Tensor
+
+
+def learn(
+    network: SequenceNetwork,
+    contexts: Tensor,
+    targets: Tensor,
+    learning: LearningConfig,
+    *,
+    random: torch.Generator,
+    drop: float = 0.0,
+    unigram: Tensor | None = None,
+) -> Update:
+    """Compute every layer's change for one batch; no weight is touched.
+
+    contexts: (B, K) int64; targets: (B,) int64; unigram: (V,) frequencies for negatives of that name. All random
+    choices (dropout masks, negatives) come from `random`.
+    """
+    batch = targets.shape[0]
+    size = len(network.alphabet)
+    if source_of(learning) == "corrupted":
+        contexts = torch.cat([contexts, corrupt(contexts, size, learning.corruption, random)])
+    hidden = learning.hidden == "learned"
+    changes: list[dict[str, Tensor]] = []
+    waiting: list[tuple[WindowLayer, Tensor | None, Tensor]] = []
+    activities = []
+    positive, negative, goodness = [], [], []
+    total: Tensor | None = None
+    for number, (layer, below, activity) in enumerate(network.upward(contexts, drop=drop, random=random), start=1):
+        own = layer.goodness(activity)
+        total = own if total is None else total + own
+        if learning.scope == "all":
+            waiting.append((layer, below, own))
+            activities.append(activity)
+            continue
+        score, count = (own, 1) if learning.scope == "own" else (total, number)
+        shared, negatives = layer_signal(network, learning, score, targets, random, layers=count, unigram=unigram)
+        changes.append(layer.change(contexts, below, activity, shared / batch, hidden=hidden))
+        goodness.append((own, negatives))
+    assert total is not None
+    if learning.scope == "all":
+        shared, negatives = layer_signal(
+            network, learning, total, targets, random, layers=len(waiting), unigram=unigram
+        )
+        shared = shared / batch
+        for (layer, below, own), activity in zip(waiting, activities, strict=True):
+            changes.append(layer.change(contexts, below, activity, shared, hidden=hidden))
+            goodness.append((own, negatives))
+    for own, negatives in goodness:
+        positive.append(own[:batch].gather(1, targets[:, None]).mean())
+        negative.append((own[-batch:] * negatives.weights).sum(1).mean())
+    log_p = network.log_probabilities(total[:batch]).gather(1, targets[:, None]).mean()
+    return Update(changes, -log_p / torch.log(torch.tensor(2.0)), torch.stack(positive), torch.stack(negative))
+
+
+def layer_signal(
+    network: SequenceNetwork,
+    learning: LearningConfig,
+    scores: Tensor,
+    targets: Tensor,
+    random: torch.Generator,
+    *,
+    layers: int,
+    unigram: Tensor | None,
+) -> tuple[Tensor, Negatives]:
+    """The signal for scores S of B positives, or of B positives and then B negatives in contexts of their own.
+
+    layers: how many layers the score sums over. Returns the signal, of the shape of `scores`, and the negatives.
+    """
+    batch = targets.shape[0]
+    source = source_of(learning)
+    negatives = draw(
+        source,
+        scores[:batch],
+        targets,
+        count=learning.num_negatives,
+        temperature=learning.negatives_temperature,
+        exclude_truth=excludes_truth(learning.objective, source, learning.exclude_truth),
+        unigram=unigram,
+        generator=random,
+    )
+    real, apart = signal(
+        learning.objective,
+        scores[:batch],
+        targets,
+        negatives,
+        threshold=threshold_of(network, learning, layers),
+        alpha=learning.alpha,
+        negative_scores=scores[batch:] if len(scores) > batch else None,
+    )
+    return (real if apart is None else torch.cat([real, apart])), negatives
+
+
+def threshold_of(network: SequenceNetwork, learning: LearningConfig, layers: int) -> float:
+    """θ for a score summed over so many layers.
+
+    By default 0 for `agreement`, whose goodness has either sign, and the number of units in the score for `squares`
+    (a mean square of one for each unit, as in Hinton's experiments).
+    """
+    if learning.threshold is not None:
+        return learning.threshold
+    return 0.0 if network.config.goodness == "agreement" else float(layers * (network.config.units or 0))

@@ -1,0 +1,97 @@
+"""Where negatives come from.
+
+For every position a negative source gives a distribution over candidates that should lose goodness: `weights`
+(B, V), summing to one. k sampled characters are k entries of 1/k; the exact expectation is the distribution itself.
+So every objective is one formula, whatever the source.
+
+    sampled     k characters drawn from the net's own prediction softmax(S / temperature)
+    expected    all characters, weighted by that prediction
+    argmax      the best-scoring wrong character (the truth is never the negative)
+    unigram     k characters drawn from the frequencies of the training text
+    corrupted   a real window with its candidate, and a share of its context, replaced by uniform characters
+
+The first four share the context of the positive. `corrupted` has contexts of its own.
+
+Shape letters: B positions in a batch, K context length, V alphabet size, k negatives for each positive.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+Source = Literal["sampled", "expected", "argmax", "unigram", "corrupted"]
+
+
+@dataclass(frozen=True)
+class Negatives:
+    """Negatives of a batch.
+
+    weights: (B, V) float32, rows sum to one. log_q: (B, V) float32, natural log of the probability with which the
+    source draws each candidate, or None where the source has no such distribution (argmax).
+    """
+
+    weights: Tensor
+    log_q: Tensor | None
+
+
+def draw(
+    source: Source,
+    scores: Tensor,
+    targets: Tensor,
+    *,
+    count: int = 1,
+    temperature: float = 1.0,
+    exclude_truth: bool = False,
+    unigram: Tensor | None = None,
+    generator: torch.Generator | None = None,
+) -> Negatives:
+    """Draw the negatives of a batch.
+
+    scores: S (B, V) float32, as the layer sees them; targets: (B,) int64, the real next symbols; unigram: (V,)
+    float32 probabilities, needed by `unigram`. With `exclude_truth` the real symbol gets no weight and the rest is
+    renormalised. Raises ValueError for `unigram` without frequencies.
+    """
+    if source == "argmax":
+        best = scores.scatter(1, targets[:, None], -torch.inf).argmax(1, keepdim=True)
+        return Negatives(torch.zeros_like(scores).scatter_(1, best, 1.0), None)
+    if source == "corrupted":
+        q = torch.full_like(scores, 1 / scores.shape[1])
+    elif source == "unigram":
+        if unigram is None:
+            raise ValueError("negatives 'unigram' need the frequencies of the training text")
+        q = unigram.expand_as(scores)
+    else:
+        q = torch.softmax(scores / temperature, 1)
+    if exclude_truth:
+        q = q.scatter(1, targets[:, None], 0.0)
+        q = q / q.sum(1, keepdim=True).clamp(min=torch.finfo(q.dtype).tiny)
+    weights = q if source == "expected" else _counts(_sample(q, count, generator), q)
+    return Negatives(weights, q.clamp(min=1e-30).log())
+
+
+def corrupt(contexts: Tensor, alphabet_size: int, share: float, generator: torch.Generator) -> Tensor:
+    """Contexts (B, K) int64 with a share of their symbols replaced by uniform ones; padding stays padding."""
+    random = torch.randint(0, alphabet_size, contexts.shape, generator=generator, device=contexts.device)
+    change = torch.rand(contexts.shape, generator=generator, device=contexts.device) < share
+    return torch.where(change & (contexts < alphabet_size), random, contexts)
+
+
+def _sample(q: Tensor, count: int, generator: torch.Generator | None) -> Tensor:
+    """`count` candidates for each row of q (B, V), by inverting the cumulative sum; (B, count) int64.
+
+    A candidate of probability zero is never drawn: the first index whose sum *exceeds* u is taken, and u, a multiple
+    of 2⁻²⁴ below one, stays below the total when multiplied by it in float32.
+    """
+    cumulative = q.cumsum(1)
+    u = torch.rand(q.shape[0], count, generator=generator, device=q.device, dtype=q.dtype) * cumulative[:, -1:]
+    return torch.searchsorted(cumulative, u, right=True).clamp_(max=q.shape[1] - 1)
+
+
+def _counts(candidates: Tensor, q: Tensor) -> Tensor:
+    """Shares of each candidate among (B, k) draws, of the shape and dtype of q (B, V)."""
+    share = torch.full(candidates.shape, 1 / candidates.shape[1], dtype=q.dtype, device=q.device)
+    return torch.zeros_like(q).scatter_add_(1, candidates, share)

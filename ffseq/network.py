@@ -1,0 +1,189 @@
+"""The stack: activities go up, the goodness of every candidate comes out of every layer, scores are their sum.
+
+Between layers the activity is divided by its root mean square and cut off from what made it: a layer knows the
+pattern of the one below, not how good it was (Hinton, arXiv 2212.13345, section 2.1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from ffseq.alphabet import Alphabet
+from ffseq.checkpoint import Checkpoint, load_checkpoint, resolve_run, save_checkpoint
+from ffseq.config import NetworkConfig
+from ffseq.corpus import Segment
+from ffseq.errors import FfseqError
+from ffseq.goodness import Activity
+from ffseq.layers.window import WindowLayer
+from ffseq.randomness import generator, keep_mask
+from ffseq.sampling import bits_of, stream_text
+from ffseq.windows import ordered
+
+
+def normalised(units: Tensor) -> Tensor:
+    """Activity (B, H) divided by its root mean square over the units, in the same dtype."""
+    mean_square = units.float().square().mean(1, keepdim=True)
+    return units * (mean_square + 1e-8).rsqrt().to(units.dtype)
+
+
+class SequenceNetwork(nn.Module):
+    """A stack of layers that predicts the next symbol.
+
+    config needs `block_size` and `units` to be set. Initial weights depend on `seed` alone. `temperature` is the
+    read-out temperature T, `prior` (V,) an offset in nats: P(next | context) = softmax(S / T + prior).
+    """
+
+    temperature: Tensor
+    prior: Tensor
+
+    def __init__(self, config: NetworkConfig, alphabet: Alphabet, *, seed: int = 0) -> None:
+        super().__init__()
+        if config.block_size is None or config.units is None:
+            raise ValueError("block_size and units have to be set; see training.resolved")
+        self.config = config
+        self.alphabet = alphabet
+        self.block_size = config.block_size
+        self.products = torch.float32
+        size = len(alphabet)
+        self.layers = nn.ModuleList(
+            WindowLayer(
+                alphabet_size=size,
+                block_size=config.block_size if number == 0 or config.context_to_all else 0,
+                below=config.units if number else 0,
+                units=config.units,
+                goodness=config.goodness,
+                recency=config.recency,
+                generator=generator(seed, "weights", number),
+            )
+            for number in range(config.layers)
+        )
+        self.register_buffer("temperature", torch.ones(()))
+        self.register_buffer("prior", torch.zeros(size))
+
+    def stack(self) -> Iterator[WindowLayer]:
+        """The layers, from the one that sees the text upwards."""
+        for layer in self.layers:
+            assert isinstance(layer, WindowLayer)
+            yield layer
+
+    def upward(
+        self, contexts: Tensor, *, drop: float = 0.0, random: torch.Generator | None = None
+    ) -> Iterator[tuple[WindowLayer, Tensor | None, Activity]]:
+        """Layer by layer: the layer, its input from below, its activity. contexts: (B, K) int64.
+
+        A generator: whoever asks for one layer after the other can let each go as soon as it has learned. With
+        `drop`, units are left out at random; the mask of a layer is drawn from `random`.
+        """
+        below: Tensor | None = None
+        drop = round(drop * 256) / 256  # the resolution of the masks
+        for layer in self.stack():
+            keep = None
+            if drop and random is not None:
+                shape = (contexts.shape[0], layer.bias.shape[0])
+                keep = keep_mask(shape, drop, random, contexts.device)
+            activity = layer(contexts, below, keep, drop if keep is not None else 0.0, dtype=self.products)
+            yield layer, below, activity
+            below = normalised(activity.units)
+
+    def goodness(self, contexts: Tensor) -> Tensor:
+        """Goodness of every candidate in every layer, float32 (L, B, V), without dropout."""
+        return torch.stack([layer.goodness(activity) for layer, _, activity in self.upward(contexts)])
+
+    def scores(self, contexts: Tensor) -> Tensor:
+        """Scores S, the goodness summed over layers, float32 (B, V), without dropout."""
+        total: Tensor | float = 0.0
+        for layer, _, activity in self.upward(contexts):
+            total = total + layer.goodness(activity)
+        assert isinstance(total, Tensor)
+        return total
+
+    def log_probabilities(self, scores: Tensor) -> Tensor:
+        """Natural log of P(next symbol | context) for scores S (B, V), (B, V)."""
+        return torch.log_softmax(scores / self.temperature + self.prior, 1)
+
+    def parameter_count(self) -> int:
+        """Number of learnable weights."""
+        return sum(parameter.numel() for parameter in self.parameters())
+
+    @classmethod
+    def from_checkpoint(cls, checkpoint: Checkpoint) -> SequenceNetwork:
+        """The network that a loaded checkpoint describes. Raises FfseqError where shapes and config disagree."""
+        try:
+            config = NetworkConfig(**checkpoint.config["network"])
+            network = cls(config, Alphabet.from_json(checkpoint.alphabet))
+            network.load_state_dict(checkpoint.model)
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            reason = str(error).splitlines()[0]
+            raise FfseqError(
+                f"{checkpoint.path}: config.json, alphabet.json and model.safetensors do not belong together ({reason})"
+            ) from error
+        return network
+
+    @classmethod
+    def from_pretrained(cls, path: str | Path) -> SequenceNetwork:
+        """The network of a run folder (its best/, else last/) or of a checkpoint folder. Raises FfseqError."""
+        return cls.from_checkpoint(load_checkpoint(resolve_run(Path(path))))
+
+    def save_pretrained(self, path: str | Path) -> None:
+        """Write the network as a checkpoint folder that `from_pretrained` reads."""
+        config = {"format": "ffseq", "network": asdict(self.config)}
+        save_checkpoint(Path(path), config=config, model=self.state_dict(), alphabet=self.alphabet.to_json())
+
+    def generate(
+        self,
+        start: str = "",
+        *,
+        max_new_tokens: int = 200,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        stop: str | None = None,
+        seed: int = 0,
+    ) -> str:
+        """`start` and its continuation by up to max_new_tokens symbols; ends before `stop` if that comes first.
+
+        Same seed, same text. Raises FfseqError for a character of `start` that the alphabet does not have (unless
+        the alphabet drops or replaces unknown characters) and UsageError for sampling options out of range.
+        """
+        prompt = self.alphabet.encode(start).tolist()
+        pieces = stream_text(
+            self,
+            prompt,
+            max_new_tokens=max_new_tokens,
+            random=generator(seed, "generate", device=self.prior.device),
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            stop=stop,
+        )
+        return start + "".join(pieces)
+
+    def score(self, text: str) -> Tensor:
+        """Bits of each character of a text, float64 (number of characters,), the first one predicted from nothing.
+
+        With the alphabet of bytes the bits of a character are those of its bytes together. A character that the
+        alphabet drops has no bits.
+        """
+        symbols = self.alphabet.encode(text)
+        bits = torch.zeros(len(symbols), dtype=torch.float64)
+        whole = [Segment(0, 0, len(symbols))]
+        first = 0
+        for contexts, targets in ordered(
+            symbols, whole, block_size=self.block_size, alphabet_size=len(self.alphabet), batch_size=2048
+        ):
+            device = self.prior.device
+            log_p = self.log_probabilities(self.scores(contexts.to(device)))
+            bits[first : first + len(targets)] = bits_of(log_p, targets.to(device)).cpu()
+            first += len(targets)
+        if self.alphabet.kind == "bytes":
+            owner = torch.tensor([i for i, character in enumerate(text) for _ in character.encode()], dtype=torch.int64)
+        else:
+            known = set(self.alphabet.symbols)
+            kept = [i for i, c in enumerate(text) if c in known or self.alphabet.unknown == "replace"]
+            owner = torch.tensor(kept, dtype=torch.int64)
+        return torch.zeros(len(text), dtype=torch.float64).index_add_(0, owner, bits)

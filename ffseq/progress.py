@@ -1,0 +1,58 @@
+"""What a long job says while it works, on standard error: one line that renews itself at a terminal, else lines."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from typing import TextIO
+
+
+def duration(seconds: float) -> str:
+    """Seconds as m:ss or h:mm:ss.
+
+    >>> duration(75), duration(3675)
+    ('1:15', '1:01:15')
+    """
+    minutes, rest = divmod(max(0, round(seconds)), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+class Progress:
+    """Writes progress for people. With quiet=True it writes nothing."""
+
+    def __init__(self, *, quiet: bool = False, stream: TextIO | None = None, plain_interval: float = 5.0) -> None:
+        self.quiet = quiet
+        self.stream = stream or sys.stderr
+        self.live = not quiet and self.stream.isatty()
+        self.plain_interval = plain_interval
+        self._last = 0.0
+        self._width = 0
+
+    def say(self, text: str) -> None:
+        """A line that stays."""
+        if not self.quiet:
+            self._clear()
+            print(text, file=self.stream, flush=True)
+
+    def status(self, text: str) -> None:
+        """A line about now: renewed in place at a terminal; in a pipe written every few seconds."""
+        if self.quiet:
+            return
+        now = time.monotonic()
+        if self.live:
+            if now - self._last >= 0.1:
+                self._clear()
+                shown = text[: shutil.get_terminal_size().columns - 1]  # a line that wraps cannot be renewed
+                self.stream.write(shown)
+                self.stream.flush()
+                self._width, self._last = len(shown), now
+        elif now - self._last >= self.plain_interval:
+            self._last = now
+            print(text, file=self.stream, flush=True)
+
+    def _clear(self) -> None:
+        if self.live and self._width:
+            self.stream.write("\r\x1b[2K")
+            self._width = 0

@@ -1,0 +1,57 @@
+"""Pictures of a run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+
+def plot_curves(folder: Path, floors: dict[str, Any] | None) -> Path | None:
+    """Draw `curves.png` from the run's log.jsonl: bits and goodness against characters seen.
+
+    Returns the path, or None where nothing has been logged yet.
+    """
+    log = folder / "log.jsonl"
+    lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()] if log.exists() else []
+    training = [line for line in lines if line["kind"] == "train"]
+    validation = [line for line in lines if line["kind"] == "validation"]
+    if not training:
+        return None
+    # Not pyplot: this also runs where there is no display and inside programs that have figures of their own.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 7), layout="constrained")
+    FigureCanvasAgg(figure)
+    bits, goodness = figure.subplots(2, 1, sharex=True)
+    seen = [line["characters_seen"] for line in training]
+    bits.plot(seen, [line["train_bits_per_symbol"] for line in training], label="training (with dropout)")
+    if validation:
+        bits.plot(
+            [line["characters_seen"] for line in validation],
+            [line["validation_bits_per_character"] for line in validation],
+            label="validation",
+        )
+    if floors is not None:
+        order = floors["kneser_ney"]["order"]
+        bits.axhline(
+            floors["kneser_ney"]["bits_per_character"],
+            color="0.4",
+            linestyle="--",
+            label=f"Kneser-Ney, order {order} (held out)",
+        )
+    bits.set_ylabel("bits per character")
+    bits.legend()
+    for number in range(len(training[0]["positive_goodness"])):
+        colour = f"C{number}"
+        goodness.plot(
+            seen, [line["positive_goodness"][number] for line in training], color=colour, label=f"layer {number + 1}"
+        )
+        goodness.plot(seen, [line["negative_goodness"][number] for line in training], color=colour, linestyle=":")
+    goodness.set_ylabel("goodness: positives (solid), negatives (dotted)")
+    goodness.set_xlabel("characters seen")
+    goodness.legend()
+    path = folder / "curves.png"
+    figure.savefig(path, dpi=120)
+    return path

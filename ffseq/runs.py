@@ -1,0 +1,348 @@
+"""A whole training run: corpus in, run folder out, figures beside the floors at the end."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ffseq.alphabet import Unknown
+from ffseq.baselines.floors import corpus_floors
+from ffseq.checkpoint import Checkpoint, checkpoint_exists, load_checkpoint, resolve_run
+from ffseq.config import TrainConfig, to_flat
+from ffseq.corpus import Corpus, load_corpus
+from ffseq.defaults import resolved
+from ffseq.errors import FfseqError, UsageError
+from ffseq.evaluation import Evaluation, evaluate_segments, figures
+from ffseq.network import SequenceNetwork
+from ffseq.progress import Progress, duration
+from ffseq.report import plot_curves
+from ffseq.splits import Part
+from ffseq.training import Trainer
+
+#: Texts up to this many bytes get their counting floors fitted without being asked.
+FLOORS_BYTES = 20_000_000
+
+
+class Interrupted(FfseqError):
+    """Somebody asked to stop; the state is saved. The command line exits with status 130."""
+
+    exit_status = 130
+
+
+def train(
+    config: TrainConfig,
+    *,
+    preset: str | None = None,
+    progress: Progress | None = None,
+    interrupted: Callable[[], bool] = lambda: False,
+) -> dict[str, Any]:
+    """Train a network as `ffseq train` does and return its figures (the object that `--json` prints).
+
+    preset: the name of the preset that the settings came from, to be told to whoever watches.
+
+    Raises UsageError for settings that make no sense, FfseqError for what cannot be read or does not converge, and
+    Interrupted, with everything saved, as soon as `interrupted()` is true.
+    """
+    progress = progress or Progress(quiet=True)
+    began = time.monotonic()
+    folder, checkpoint = find_run(config)
+    device, products = compute(config)
+    corpus = load_corpus(
+        config.text.corpus,
+        alphabet=config.text.alphabet,
+        unknown=config.text.unknown,
+        split_rule=config.text.split_rule,
+    )
+    config = resolved(config, corpus.train.symbols)
+    if checkpoint is not None:
+        check_same(checkpoint, corpus, config)
+    assert config.network.block_size is not None
+    if corpus.train.stop - corpus.train.start <= config.network.block_size:
+        raise FfseqError(
+            f"the training part of {corpus.name} has {corpus.train.symbols} symbols, fewer than the context of "
+            f"{config.network.block_size}: use a longer text or a smaller --block_size"
+        )
+    network = SequenceNetwork(config.network, corpus.alphabet, seed=config.run.seed).to(device)
+    network.products = products
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FfseqError(f"cannot make the run folder {folder}: {error.strerror}") from error
+    trainer = Trainer(network, corpus, config, folder, progress)
+    if checkpoint is not None:
+        trainer.restore(checkpoint)
+        _cut_log(folder / "log.jsonl", trainer.state.step)
+    (folder / "options.json").write_text(json.dumps(to_flat(config), indent=1) + "\n", encoding="utf-8")
+    if preset is not None:
+        progress.say(f"settings of preset {preset} (`ffseq show {preset}`), and what was typed over them")
+    progress.say(
+        f"{corpus.name}: {corpus.train.symbols:,} training symbols of {len(corpus.alphabet)} kinds; "
+        f"{network.parameter_count():,} weights in {config.network.layers} layers; "
+        f"objective {config.learning.objective}, scope {config.learning.scope}; "
+        f"{config.run.dtype} products on {device.type}, "
+        f"{torch.get_num_threads()} threads; run folder {folder}"
+    )
+    if not trainer.run(interrupted):
+        raise Interrupted(f"interrupted after {trainer.state.step:,} updates; continue with --resume {folder}")
+    result = _finish(trainer, corpus, config, folder, progress, interrupted)
+    result["seconds"] = time.monotonic() - began
+    _write_json(folder / "result.json", result)
+    return result
+
+
+def find_run(config: TrainConfig) -> tuple[Path, Checkpoint | None]:
+    """The run folder, which may have to be made, and the checkpoint to go on from, if any."""
+    run = config.run
+    source = resume_source(run.resume, run.out_dir)
+    if run.out_dir is not None:
+        folder = Path(run.out_dir)
+    elif source is not None:
+        folder = source.parent
+    else:
+        name = Path(config.text.corpus).name.split(".")[0] if config.text.corpus != "-" else "stdin"
+        folder = Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"--out_dir {folder} is a file; give the name of a folder")
+    if source is None and folder.exists() and any(folder.iterdir()):
+        raise UsageError(
+            f"the run folder {folder} is not empty: give another --out_dir, or continue that run with --resume auto"
+        )
+    return folder, load_checkpoint(source) if source is not None else None
+
+
+def resume_source(resume: str | None, out_dir: str | None) -> Path | None:
+    """The checkpoint folder that `--resume` means, or None where there is nothing to go on from.
+
+    auto takes `last/` of --out_dir if the run has one; a path is a run folder or a checkpoint folder. Raises
+    UsageError for a path that is neither.
+    """
+    if resume is None:
+        return None
+    if resume == "auto":
+        if out_dir is None:
+            raise UsageError("--resume auto needs --out_dir: the folder whose newest checkpoint is to be continued")
+        last = Path(out_dir) / "last"
+        return last if checkpoint_exists(last) else None
+    path = Path(resume)
+    if checkpoint_exists(path / "last"):
+        return path / "last"
+    if checkpoint_exists(path):
+        return path
+    raise UsageError(f"--resume {resume}: there is no run or checkpoint there")
+
+
+def compute(config: TrainConfig) -> tuple[torch.device, torch.dtype]:
+    """Device and dtype of the products; sets the number of CPU threads. config.run.dtype has to be decided."""
+    set_threads(config.run.threads)
+    device = choose_device(config.run.device)
+    return device, torch.bfloat16 if config.run.dtype == "bfloat16" else torch.float32
+
+
+def set_threads(threads: int) -> None:
+    """Use so many CPU threads; 0 means all the cores this process may run on."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    torch.set_num_threads(threads or cores)
+
+
+def choose_device(name: str) -> torch.device:
+    """The device of that name; auto is a GPU if there is one. Raises UsageError for a GPU that is not there."""
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UsageError("--device cuda: torch finds no CUDA device; use --device cpu")
+    return torch.device("cuda" if name == "cuda" or (name == "auto" and torch.cuda.is_available()) else "cpu")
+
+
+def decide_dtype(config: TrainConfig) -> TrainConfig:
+    """The settings with `--dtype auto` decided by timing one matrix product in both types.
+
+    Called once for a run and recorded, since the types do not give the same bits.
+    """
+    if config.run.dtype != "auto":
+        return config
+    device = choose_device(config.run.device)
+    seconds = {}
+    for name, dtype in (("float32", torch.float32), ("bfloat16", torch.bfloat16)):
+        left, right = (torch.ones(rows, 512, dtype=dtype, device=device) for rows in (256, 512))
+        times = []
+        for _ in range(5):  # the first one warms up; a processor without bfloat16 takes a tenth of a second for each
+            start = time.perf_counter()
+            product = left @ right
+            float(product[0, 0])  # waits for a GPU
+            times.append(time.perf_counter() - start)
+        seconds[name] = min(times)
+    faster = seconds["bfloat16"] < 0.8 * seconds["float32"]
+    return replace(config, run=replace(config.run, dtype="bfloat16" if faster else "float32"))
+
+
+def check_same(checkpoint: Checkpoint, corpus: Corpus, config: TrainConfig) -> None:
+    """Refuse to resume with another text, alphabet or network than the checkpoint's. Raises UsageError."""
+    if checkpoint.alphabet != corpus.alphabet.to_json():
+        raise UsageError(
+            f"{checkpoint.path} was trained with another alphabet than that of {corpus.name}; "
+            "resume with the corpus and --alphabet of that run"
+        )
+    recorded = checkpoint.config["corpus"]
+    if recorded["content_sha256"] != corpus.content_sha256 or recorded["split_rule"] != corpus.split_rule:
+        raise UsageError(
+            f"{checkpoint.path} was trained on {recorded['name']} split {recorded['split_rule']}, and this text or "
+            "split differs; resume with the same corpus, or start a new run"
+        )
+    now = to_flat(config)
+    for name, value in checkpoint.config["network"].items():
+        if now[name] != value:
+            raise UsageError(
+                f"--{name} {now[name]} differs from the checkpoint's {value}: a resumed net keeps its shape"
+            )
+
+
+def load_network(
+    path: Path | str, *, dtype: str = "float32", device: str = "auto"
+) -> tuple[SequenceNetwork, Checkpoint]:
+    """The network of a run folder or checkpoint folder, ready to predict, and the checkpoint it came from."""
+    checkpoint = load_checkpoint(resolve_run(Path(path)))
+    network = SequenceNetwork.from_checkpoint(checkpoint).to(choose_device(device))
+    network.products = torch.bfloat16 if dtype == "bfloat16" else torch.float32
+    return network, checkpoint
+
+
+def evaluate(
+    run: Path | str,
+    corpus: str | None = None,
+    *,
+    split: str = "held_out",
+    split_rule: str | None = None,
+    unknown: Unknown = "error",
+    floors: str = "auto",
+    threads: int = 0,
+    device: str = "auto",
+    dtype: str = "float32",
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Score one part of a text with a trained network, as `ffseq evaluate` does.
+
+    corpus: another text than the run's own. Raises UsageError where the text has no such part, FfseqError for a
+    character that the net does not know.
+    """
+    progress = progress or Progress(quiet=True)
+    set_threads(threads)
+    network, checkpoint = load_network(run, dtype=dtype, device=device)
+    recorded = checkpoint.config.get("corpus", {})
+    if corpus is None and "source" not in recorded:
+        raise UsageError(f"{run} does not say what it was trained on: name a text, ffseq evaluate {run} CORPUS")
+    if corpus is None and recorded["source"] == "-":
+        raise UsageError(f"{run} was trained on standard input: name a text, or pipe it in: ffseq evaluate {run} -")
+    text = load_corpus(
+        corpus or recorded["source"],
+        alphabet=network.alphabet.with_unknown(unknown),
+        split_rule=split_rule or (recorded["split_rule"] if corpus is None else "auto"),
+    )
+    part = {"held_out": text.held_out, "validation": text.validation, "train": text.train}[split]
+    if part is None:
+        raise UsageError(f"{text.name} split {text.split_rule} has no {split} part")
+    if corpus is None and recorded["content_sha256"] != text.content_sha256:
+        progress.say(f"the text of {text.name} is not the one that {run} was trained on")
+    evaluation = evaluate_segments(network, text.symbols, part.segments)
+    return {
+        "run": str(run),
+        "corpus": text.name,
+        "split": split,
+        **figures(evaluation, part),
+        "characters": part.characters,
+        "symbols": evaluation.symbols,
+        "dropped": part.dropped,
+        "replaced": part.replaced,
+        "temperature": float(network.temperature),
+        "per_layer": figures_by_layer(evaluation, part),
+        "floors": floors_if_asked(text, floors, progress),
+    }
+
+
+def floors_if_asked(corpus: Corpus, choice: str, progress: Progress) -> dict[str, Any] | None:
+    """The floors of a corpus for --floors yes, or auto and not too large a text; else None."""
+    if choice == "no" or corpus.held_out.symbols == 0 or (choice == "auto" and corpus.bytes > FLOORS_BYTES):
+        return None
+    return corpus_floors(corpus, progress=progress.status)
+
+
+def sample_of(run: Path | str) -> str:
+    """A sample of 300 symbols from a run, begun from nothing."""
+    network, _ = load_network(run, device="cpu")
+    return network.generate("", max_new_tokens=300, temperature=0.7).strip()
+
+
+def figures_by_layer(evaluation: Evaluation, part: Part) -> list[dict[str, Any]]:
+    """Figures of each layer as `--json` gives them: by its own goodness, and by the score summed up to it."""
+    density = evaluation.symbols / part.characters
+    return [
+        {
+            "layer": number,
+            "alone": {"bits_per_character": layer.alone_bits * density, "accuracy": layer.alone_accuracy},
+            "up_to": {"bits_per_character": layer.up_to_bits * density, "accuracy": layer.up_to_accuracy},
+            "positive_goodness": layer.positive,
+            "dead_units": layer.dead,
+        }
+        for number, layer in enumerate(evaluation.layers, start=1)
+    ]
+
+
+def _finish(
+    trainer: Trainer,
+    corpus: Corpus,
+    config: TrainConfig,
+    folder: Path,
+    progress: Progress,
+    interrupted: Callable[[], bool],
+) -> dict[str, Any]:
+    """Held-out figures of the best checkpoint (the last where there is no validation), floors, plot."""
+    state = trainer.state
+    path = folder / ("best" if state.best_bits is not None else "last")
+    network, _ = load_network(path, dtype=config.run.dtype, device=config.run.device)
+    held_out = evaluate_segments(network, corpus.symbols, corpus.held_out.segments)
+    if interrupted():
+        raise Interrupted(f"interrupted before the floors were fitted; finish with --resume {folder}")
+    floors = floors_if_asked(corpus, config.run.floors, progress)
+    result: dict[str, Any] = {"run": str(folder), "corpus": corpus.name}
+    result |= figures(held_out, corpus.held_out)
+    result |= {
+        "validation_bits_per_character": state.best_bits,
+        "parameters": network.parameter_count(),
+        "characters_seen": state.step * config.run.batch_size,
+        "iterations": state.step,
+        "learning_seconds": state.seconds,
+        "characters_per_second": state.step * config.run.batch_size / max(state.seconds, 1e-9),
+        "temperature": float(network.temperature),
+        "dropped": corpus.held_out.dropped,
+        "replaced": corpus.held_out.replaced,
+        "entropy_rate": corpus.entropy_rate,
+        "seed": config.run.seed,
+        "dtype": config.run.dtype,
+        "per_layer": figures_by_layer(held_out, corpus.held_out),
+        "floors": floors,
+    }
+    progress.say(f"learned for {duration(state.seconds)}")
+    plot_curves(folder, floors)
+    return result
+
+
+def _cut_log(path: Path, step: int) -> None:
+    """Drop log lines written after the checkpoint that a run goes on from."""
+    if not path.exists():
+        return
+    kept = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            if json.loads(line)["step"] <= step:
+                kept.append(line + "\n")
+        except (ValueError, KeyError):
+            continue  # the last line of a killed run may be cut short
+    path.write_text("".join(kept), encoding="utf-8")
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

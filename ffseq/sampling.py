@@ -1,0 +1,137 @@
+"""Text out: draw the next symbol again and again.
+
+Shape letters: B strings at once, K context length, V alphabet size.
+"""
+
+from __future__ import annotations
+
+import codecs
+import math
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from ffseq.errors import UsageError
+
+if TYPE_CHECKING:
+    from ffseq.alphabet import Alphabet
+    from ffseq.network import SequenceNetwork
+
+
+def bits_of(log_p: Tensor, targets: Tensor) -> Tensor:
+    """Bits of each target, float64 (B,), from natural log probabilities (B, V)."""
+    return log_p.gather(1, targets[:, None])[:, 0].double() / -math.log(2)
+
+
+def filtered(
+    log_p: Tensor, *, temperature: float = 1.0, top_k: int | None = None, top_p: float | None = None
+) -> Tensor:
+    """Probabilities (B, V) to sample from, given natural log probabilities (B, V); rows sum to one.
+
+    temperature divides the log probabilities; 0 puts everything on the most probable symbol (the first of equals).
+    top_k keeps the k most probable; top_p keeps the smallest set of most probable symbols whose mass reaches p
+    (Holtzman et al. 2020). Raises UsageError for values out of range.
+
+    >>> filtered(torch.tensor([[0.5, 0.3, 0.2]]).log(), top_p=0.6)
+    tensor([[0.6250, 0.3750, 0.0000]])
+    """
+    if not (temperature >= 0 and temperature < float("inf")):
+        raise UsageError(f"--temperature has to be 0 (most probable symbol) or more, got {temperature}")
+    if top_k is not None and top_k < 1:
+        raise UsageError(f"--top_k has to be at least 1, got {top_k}")
+    if top_p is not None and not 0 < top_p <= 1:
+        raise UsageError(f"--top_p has to be above 0 and at most 1, got {top_p}")
+    if temperature == 0:
+        return torch.zeros_like(log_p).scatter_(1, log_p.argmax(1, keepdim=True), 1.0)
+    # Sorting is stable, so that of equally probable symbols the first of the alphabet stays.
+    ranked, order = (log_p / temperature).sort(dim=1, descending=True, stable=True)
+    p = torch.softmax(ranked, 1)
+    if top_k is not None:
+        p[:, top_k:] = 0
+    if top_p is not None:
+        p = p / p.sum(1, keepdim=True)
+        before = p.cumsum(1) - p
+        p[before >= top_p] = 0  # the first symbol has nothing before it, so one always stays
+    p = p / p.sum(1, keepdim=True)
+    return torch.zeros_like(p).scatter_(1, order, p)
+
+
+@torch.no_grad()
+def continue_contexts(
+    network: SequenceNetwork,
+    contexts: Tensor,
+    *,
+    random: torch.Generator,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+) -> Iterator[Tensor]:
+    """Continue B strings for ever: yields the next symbols (B,) int64. contexts: (B, K), most recent symbol first."""
+    while True:
+        log_p = network.log_probabilities(network.scores(contexts))
+        p = filtered(log_p, temperature=temperature, top_k=top_k, top_p=top_p)
+        symbols = torch.multinomial(p, 1, generator=random)
+        yield symbols[:, 0]
+        contexts = torch.cat([symbols, contexts[:, :-1]], 1)
+
+
+def prompt_context(network: SequenceNetwork, prompt: list[int]) -> Tensor:
+    """The context (1, K) after a prompt of symbols; before the prompt there is nothing."""
+    recent = prompt[::-1][: network.block_size]
+    padding = [len(network.alphabet)] * (network.block_size - len(recent))
+    return torch.tensor([recent + padding], dtype=torch.int64, device=network.prior.device)
+
+
+def stream_text(
+    network: SequenceNetwork,
+    prompt: list[int],
+    *,
+    max_new_tokens: int,
+    random: torch.Generator,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    stop: str | None = None,
+) -> Iterator[str]:
+    """The continuation of a prompt, in pieces as they are drawn; it ends before `stop` or after max_new_tokens symbols.
+
+    Text that could turn out to be the beginning of `stop` is held back until it is known not to be.
+    """
+    symbols = continue_contexts(
+        network,
+        prompt_context(network, prompt),
+        random=random,
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+    )
+    held = ""
+    for piece in _decoded(network.alphabet, symbols, max_new_tokens):
+        held += piece
+        if stop and stop in held:
+            yield held[: held.index(stop)]
+            return
+        keep = _overlap(held, stop) if stop else 0
+        yield held[: len(held) - keep]
+        held = held[len(held) - keep :]
+    yield held
+
+
+def _decoded(alphabet: Alphabet, symbols: Iterator[Tensor], count: int) -> Iterator[str]:
+    """Text of the first `count` symbols, one by one. Bytes become text when a character is complete."""
+    decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+    for _ in range(count):
+        symbol = int(next(symbols)[0])
+        yield decoder.decode(bytes([symbol])) if alphabet.kind == "bytes" else alphabet.symbols[symbol]
+    yield decoder.decode(b"", final=True)
+
+
+def _overlap(text: str, stop: str) -> int:
+    """Length of the longest end of `text` that `stop` begins with.
+
+    >>> _overlap("the en", "end")
+    2
+    """
+    return next((n for n in range(min(len(text), len(stop) - 1), 0, -1) if text.endswith(stop[:n])), 0)

@@ -1,0 +1,200 @@
+"""Which part of a text is learned from, which one settings are chosen on, and which one is held out.
+
+    A/B/C           shares in per cent, in order: training, validation, held-out; B may be 0
+    hinton          Aesop in Hinton's size: train = the first 248 strings of 100 symbols, held out = the next 248, of
+                    which positions 10 to 99 are scored, from inside the string; no validation part
+    hinton-tuning   the same held-out part, train = the first 223 strings, validation = the other 25
+
+Shares are counted in characters of the original text (in bytes for the alphabet of bytes, moved on to the end of a
+character), and every part is encoded by itself, so its size in characters and bytes is exact.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ffseq.alphabet import Alphabet
+from ffseq.errors import FfseqError, UsageError
+from ffseq.textfile import TextFile
+
+STRING, SCORED_FROM, STRINGS, TUNING_STRINGS = 100, 10, 248, 223
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Positions start..stop−1 are scored; no context reaches before `begin`."""
+
+    begin: int
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of a corpus: symbols start..stop−1, of which those in `segments` are scored.
+
+    symbols: how many are scored; characters, bytes: Unicode characters and UTF-8 bytes of the original text that they
+    stand for; dropped, replaced: characters that the alphabet did not have.
+    """
+
+    start: int
+    stop: int
+    segments: tuple[Segment, ...]
+    symbols: int
+    characters: int
+    bytes: int
+    dropped: int = 0
+    replaced: int = 0
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> Part:
+        """The inverse of dataclasses.asdict."""
+        return cls(**{**content, "segments": tuple(Segment(**segment) for segment in content["segments"])})
+
+
+@dataclass
+class _Count:
+    symbols: int = 0
+    characters: int = 0
+    bytes: int = 0
+    dropped: int = 0
+    replaced: int = 0
+    cuts: list[int] = field(default_factory=list)
+
+
+def shares(rule: str) -> tuple[int, int, int] | None:
+    """The percentages of a rule A/B/C, or None for the rules with a name. Raises UsageError for anything else."""
+    if rule in ("hinton", "hinton-tuning"):
+        return None
+    found = re.fullmatch(r"(\d+)/(\d+)/(\d+)", rule)
+    if found is None:
+        raise UsageError(f"--split_rule {rule}: give shares such as 80/10/10, or hinton, or hinton-tuning")
+    train, validation, held_out = map(int, found.groups())
+    if train + validation + held_out != 100 or train == 0 or held_out == 0:
+        raise UsageError(
+            f"--split_rule {rule}: training, validation and held-out shares have to add up to 100, and only the "
+            "validation share may be 0"
+        )
+    return train, validation, held_out
+
+
+def split(text: TextFile, alphabet: Alphabet, rule: str, target: Path) -> tuple[int, dict[str, Part | None]]:
+    """Encode a text into `target` (raw symbols) and say where its parts are.
+
+    Returns the number of symbols, and the parts `train`, `validation` (None where there is none), `held_out`.
+    Raises UsageError for a malformed rule, FfseqError for a text too short for it or with one distinct symbol.
+    """
+    percent = shares(rule)
+    scan = text.scan()
+    if len(scan.distinct) < 2:
+        raise FfseqError(f"{text.name} has one distinct symbol only, {next(iter(scan.distinct))!a}: nothing to predict")
+    total = scan.bytes if alphabet.kind == "bytes" else scan.characters
+    ends = [total] if percent is None else [total * sum(percent[: n + 1]) // 100 for n in range(3)]
+    counts = _encode(text, alphabet, ends, target)
+    symbols = sum(count.symbols for count in counts)
+    if percent is None:
+        return symbols, _strings(text, alphabet, rule, counts[0], target)
+    parts: dict[str, Part | None] = {}
+    start = 0
+    for name, share, count in zip(("train", "validation", "held_out"), percent, counts, strict=True):
+        stop = start + count.symbols
+        if share and not count.symbols:
+            raise FfseqError(f"{text.name} is too short: its {name.replace('_', '-')} part (split {rule}) is empty")
+        parts[name] = _part(Segment(0, start, stop), count) if share else None
+        start = stop
+    return symbols, parts
+
+
+def _part(segment: Segment, count: _Count) -> Part:
+    return Part(
+        start=segment.start,
+        stop=segment.stop,
+        segments=(segment,),
+        symbols=count.symbols,
+        characters=count.characters,
+        bytes=count.bytes,
+        dropped=count.dropped,
+        replaced=count.replaced,
+    )
+
+
+def _encode(text: TextFile, alphabet: Alphabet, ends: list[int], target: Path) -> list[_Count]:
+    """Write the symbols of the whole text; count what lies before each end (in characters, or in bytes)."""
+    counts = [_Count() for _ in ends]
+    by_bytes = alphabet.kind == "bytes"
+    done, part, line, column = 0, 0, 1, 1
+    with target.open("wb") as file:
+        for chunk in text.texts():
+            while chunk:
+                while part < len(ends) - 1 and done >= ends[part]:
+                    part += 1
+                piece, chunk = _cut(chunk, ends[part] - done, by_bytes) if part < len(ends) - 1 else (chunk, "")
+                encoded = alphabet.encode_counting(piece, source=text.name, line=line, column=column)
+                encoded.symbols.tofile(file)
+                size = len(piece.encode("utf-8"))
+                count = counts[part]
+                count.symbols += len(encoded.symbols)
+                count.characters += len(piece)
+                count.bytes += size
+                count.dropped += encoded.dropped
+                count.replaced += encoded.replaced
+                done += size if by_bytes else len(piece)
+                lines = piece.count("\n")
+                line += lines
+                column = len(piece) - piece.rfind("\n") if lines else column + len(piece)
+    return counts
+
+
+def _cut(text: str, count: int, by_bytes: bool) -> tuple[str, str]:
+    """The first `count` characters (or bytes, to the end of a character), and the rest."""
+    if not by_bytes:
+        return text[:count], text[count:]
+    data = text.encode("utf-8")
+    while count < len(data) and data[count] & 0xC0 == 0x80:
+        count += 1
+    return data[:count].decode("utf-8"), data[count:].decode("utf-8")
+
+
+def _strings(text: TextFile, alphabet: Alphabet, rule: str, count: _Count, target: Path) -> dict[str, Part | None]:
+    """Hinton's size: strings of 100 symbols, each scored from position 10 on, from inside itself."""
+    needed = 2 * STRINGS * STRING
+    if count.symbols < needed:
+        raise FfseqError(f"{text.name} is too short: split {rule} needs {needed:,} symbols, it has {count.symbols:,}")
+    if count.dropped or count.replaced:
+        raise UsageError(f"split {rule} counts symbols: it needs a text in which the alphabet knows every character")
+    symbols = np.fromfile(target, dtype=alphabet.dtype, count=needed)
+    learned = STRINGS if rule == "hinton" else TUNING_STRINGS
+
+    def strings(first: int, last: int) -> Part:
+        begins = range(first * STRING, last * STRING, STRING)
+        segments = tuple(Segment(begin, begin + SCORED_FROM, begin + STRING) for begin in begins)
+        scored = "".join(alphabet.decode(symbols[one.start : one.stop]) for one in segments)
+        size = len(segments) * (STRING - SCORED_FROM)
+        return Part(first * STRING, last * STRING, segments, size, len(scored), len(scored.encode("utf-8")))
+
+    train = alphabet.decode(symbols[: learned * STRING])
+    whole = Segment(0, 0, learned * STRING)
+    return {
+        "train": Part(0, whole.stop, (whole,), whole.stop, len(train), len(train.encode("utf-8"))),
+        "validation": strings(TUNING_STRINGS, STRINGS) if rule == "hinton-tuning" else None,
+        "held_out": strings(STRINGS, 2 * STRINGS),
+    }
+
+
+def tuning(train: Part, rule: str) -> tuple[int, tuple[Segment, ...]]:
+    """Where to choose settings of counting models when a split has no validation part.
+
+    Returns the end of the training range to count, and the segments to choose on: strings 224 to 248 for `hinton`,
+    else the last tenth of the training part.
+    """
+    if rule == "hinton":
+        begins = range(TUNING_STRINGS * STRING, STRINGS * STRING, STRING)
+        segments = tuple(Segment(begin, begin + SCORED_FROM, begin + STRING) for begin in begins)
+        return TUNING_STRINGS * STRING, segments
+    end = train.stop - max(1, (train.stop - train.start) // 10)
+    return end, (Segment(train.start, end, train.stop),)

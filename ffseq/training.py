@@ -1,0 +1,335 @@
+"""The loop: windows in, changes applied, progress shown, the best and the last state kept.
+
+`Trainer.run` reads from top to bottom. Nothing in it depends on wall-clock time except when to save and, for runs
+limited by `--max_seconds`, the learning rate; so the same seed gives the same bits, interrupted or not.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ffseq.checkpoint import Checkpoint, save_checkpoint
+from ffseq.config import TrainConfig, source_of, to_flat
+from ffseq.corpus import Corpus, Segment
+from ffseq.errors import FfseqError
+from ffseq.evaluation import Evaluation, evaluate_segments, fit_temperature, leading
+from ffseq.learning import Update, learn
+from ffseq.network import SequenceNetwork
+from ffseq.objective import excludes_truth, readout_temperature
+from ffseq.optim import apply_changes, make_optimiser, rate_at
+from ffseq.progress import Progress, duration
+from ffseq.randomness import generator
+from ffseq.sampling import stream_text
+from ffseq.windows import training_batch
+
+#: Validation symbols scored in one evaluation during training, at most.
+VALIDATION_SYMBOLS = 50_000
+
+
+@dataclass
+class State:
+    """Where a run is. `seconds` counts learning time over all its sittings; sums are of the lines not yet logged."""
+
+    step: int = 0
+    seconds: float = 0.0
+    best_bits: float | None = None
+    validation_bits: float | None = None
+    sums: dict[str, Any] = field(default_factory=dict)
+
+
+class Trainer:
+    """Trains a network on a corpus into a run folder. `config` has to be resolved (see `ffseq.defaults`)."""
+
+    def __init__(
+        self, network: SequenceNetwork, corpus: Corpus, config: TrainConfig, folder: Path, progress: Progress
+    ) -> None:
+        self.network, self.corpus, self.config = network, corpus, config
+        self.folder, self.progress = folder, progress
+        self.state = State()
+        self.layers = list(network.stack())
+        self.optimiser = make_optimiser(self.layers, config.optimiser)
+        # What evaluation, sampling and the checkpoints show: the weights, or their running average.
+        self.shown = copy.deepcopy(network) if config.optimiser.average else network
+        self.start, self.stop = corpus.train.start, corpus.train.stop
+        self.fitting: list[Segment] = []
+        self.warned = False
+        self.unigram = self._frequencies() if source_of(config.learning) == "unigram" else None
+        self._prepare_readout()
+
+    def run(self, interrupted: Callable[[], bool]) -> bool:
+        """Learn until the end or until interrupted. Returns whether the run is finished. Raises FfseqError when the
+        loss is not finite.
+        """
+        run, opt, state = self.config.run, self.config.optimiser, self.state
+        assert run.max_iters is not None
+        assert run.eval_interval is not None
+        assert run.sample_interval is not None
+        if state.step == 0:
+            self.save("last")
+        began, saved = time.monotonic() - state.seconds, time.monotonic()
+        while (done := self._share_done()) < 1:
+            if interrupted():
+                self.save("last")
+                return False
+            update = self._update(rate_at(opt, state.step, done))
+            state.step += 1
+            self._collect(update)
+            state.seconds = time.monotonic() - began
+            if state.step % run.log_interval == 0:
+                self._log_training()
+            if run.sample_interval and state.step % run.sample_interval == 0:
+                self._sample()
+            if state.step % run.eval_interval == 0 or self._share_done() >= 1:
+                self._evaluate()
+                self.save("last")
+                saved = time.monotonic()
+            elif time.monotonic() - saved > run.checkpoint_seconds:
+                self.save("last")
+                saved = time.monotonic()
+        return True
+
+    def save(self, name: str) -> None:
+        """Write the checkpoint `best` (weights only) or `last` (with all that is needed to go on)."""
+        self._check_finite(all(bool(weight.isfinite().all()) for weight in self.network.parameters()))
+        state: dict[str, Any] | None = None
+        tensors: dict[str, Tensor] | None = None
+        if name == "last":
+            state = asdict(self.state)
+            state["sums"] = {
+                key: value.tolist() if isinstance(value, Tensor) else value for key, value in self.state.sums.items()
+            }
+            tensors = self._optimiser_tensors()
+            if self.shown is not self.network:
+                tensors |= {f"weights.{key}": value for key, value in self.network.state_dict().items()}
+        save_checkpoint(
+            self.folder / name,
+            config=self._description(),
+            model=self.shown.state_dict(),
+            alphabet=self.corpus.alphabet.to_json(),
+            trainer_state=state,
+            trainer_tensors=tensors,
+        )
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Go on from a checkpoint written by `save("last")`."""
+        if checkpoint.trainer_state is None or checkpoint.trainer_tensors is None:
+            raise FfseqError(
+                f"{checkpoint.path} cannot be resumed: it holds weights only. Resume from the run's last/ checkpoint."
+            )
+        self.state = State(**checkpoint.trainer_state)
+        device = self.network.prior.device
+        self.state.sums = {
+            key: value if key == "count" else torch.tensor(value, dtype=torch.float64, device=device)
+            for key, value in self.state.sums.items()
+        }
+        self.shown.load_state_dict(checkpoint.model)
+        tensors = dict(checkpoint.trainer_tensors)
+        if self.shown is not self.network:
+            prefix = "weights."
+            weights = {key[len(prefix) :]: tensors.pop(key) for key in list(tensors) if key.startswith(prefix)}
+            self.network.load_state_dict(weights)
+        weights_in_order = [weight for group in self.optimiser.param_groups for weight in group["params"]]
+        for key, value in tensors.items():
+            _, index, name = key.split(".")
+            self.optimiser.state[weights_in_order[int(index)]][name] = value
+
+    def _update(self, rate: float) -> Update:
+        run, state = self.config.run, self.state
+        contexts, targets = training_batch(
+            self.corpus.symbols,
+            self.start,
+            self.stop,
+            step=state.step,
+            batch_size=run.batch_size,
+            block_size=self.network.block_size,
+            alphabet_size=len(self.corpus.alphabet),
+            seed=run.seed,
+            short_contexts=run.short_contexts,
+        )
+        device = self.network.prior.device
+        update = learn(
+            self.network,
+            contexts.to(device),
+            targets.to(device),
+            self.config.learning,
+            random=generator(run.seed, "learn", state.step, device),
+            drop=self.config.network.dropout or 0.0,
+            unigram=self.unigram,
+        )
+        apply_changes(self.optimiser, self.layers, update.changes, rate)
+        if self.shown is not self.network:
+            # A short memory at first, so that the average does not drag the random start along.
+            keep = min(self.config.optimiser.average, (1 + state.step) / (10 + state.step))
+            torch._foreach_lerp_(list(self.shown.parameters()), list(self.network.parameters()), 1 - keep)
+        return update
+
+    def _share_done(self) -> float:
+        run = self.config.run
+        assert run.max_iters is not None
+        done = self.state.step / run.max_iters if run.max_iters else 1.0
+        return max(done, self.state.seconds / run.max_seconds) if run.max_seconds else done
+
+    def _collect(self, update: Update) -> None:
+        sums = self.state.sums
+        now = {"bits": update.bits, "positive": update.positive, "negative": update.negative}
+        for name, value in now.items():
+            sums[name] = value.double() + sums[name] if name in sums else value.double()
+        sums["count"] = sums.get("count", 0) + 1
+
+    def _means(self) -> dict[str, Any]:
+        count = self.state.sums["count"]
+        return {name: (total / count).tolist() for name, total in self.state.sums.items() if name != "count"}
+
+    def _log_training(self) -> None:
+        means, state, run = self._means(), self.state, self.config.run
+        self._check_finite(math.isfinite(means["bits"]))
+        state.sums = {}
+        seen = state.step * run.batch_size
+        rate = seen / max(state.seconds, 1e-9)
+        self._log(
+            kind="train",
+            characters_seen=seen,
+            train_bits_per_symbol=means["bits"],
+            positive_goodness=means["positive"],
+            negative_goodness=means["negative"],
+        )
+        done = self._share_done()
+        left = state.seconds / done - state.seconds if done else 0.0
+        validation = "" if state.validation_bits is None else f"  validation {state.validation_bits:.3f}"
+        goodness = " ".join(
+            f"{up:+.1f}/{down:+.1f}" for up, down in zip(means["positive"], means["negative"], strict=True)
+        )
+        self.progress.status(
+            f"{state.step:>6,} of {run.max_iters:,}  {rate:,.0f} characters/s  {duration(left)} left  "
+            f"bits per character: train {means['bits']:.3f}{validation}  goodness +/-: {goodness}"
+        )
+
+    def _evaluate(self) -> None:
+        state, part = self.state, self.corpus.validation
+        if self.fitting:
+            fitted = fit_temperature(self.shown, self.corpus.symbols, self.fitting)
+            for network in {id(n): n for n in (self.shown, self.network)}.values():
+                network.temperature.fill_(fitted)
+        if part is None:
+            return
+        result = self.evaluation(leading(part.segments, VALIDATION_SYMBOLS))
+        bits = result.bits_per_symbol * part.symbols / part.characters
+        self._check_finite(math.isfinite(bits))
+        state.validation_bits = bits
+        dead = [layer.dead for layer in result.layers]
+        self._log(
+            kind="validation",
+            characters_seen=state.step * self.config.run.batch_size,
+            validation_bits_per_character=bits,
+            accuracy=result.accuracy,
+            dead_units=dead,
+            temperature=float(self.shown.temperature),
+        )
+        if max(dead) > 0.5 and not self.warned:
+            self.warned = True
+            worst = dead.index(max(dead)) + 1
+            self.progress.say(
+                f"  {max(dead):.0%} of the units of layer {worst} are dead (no validation text switches them on): "
+                "try a lower --learning_rate"
+            )
+        if state.best_bits is None or bits < state.best_bits:
+            state.best_bits = bits
+            self.save("best")
+
+    def evaluation(self, segments: list[Segment]) -> Evaluation:
+        """Figures of the shown weights on the given segments."""
+        return evaluate_segments(self.shown, self.corpus.symbols, segments)
+
+    def _sample(self) -> None:
+        random = generator(self.config.run.seed, "sample", self.state.step)
+        shown = copy.deepcopy(self.shown).to("cpu") if self.shown.prior.is_cuda else self.shown
+        prompt = np.asarray(self.corpus.symbols[self.start : self.start + self.network.block_size]).tolist()
+        text = "".join(stream_text(shown, prompt, max_new_tokens=200, random=random, temperature=0.8))
+        samples = self.folder / "samples"
+        samples.mkdir(exist_ok=True)
+        (samples / f"{self.state.step:08}.txt").write_text(text, encoding="utf-8")
+        self.progress.say(f"  sample after {self.state.step:,} updates: {text!r}")
+
+    def _log(self, **line: Any) -> None:
+        line = {"step": self.state.step, "seconds": round(self.state.seconds, 3)} | line
+        with (self.folder / "log.jsonl").open("a", encoding="utf-8") as log:
+            log.write(json.dumps(line) + "\n")
+
+    def _check_finite(self, finite: bool) -> None:
+        if not finite:
+            raise FfseqError(
+                f"the loss is not finite after update {self.state.step:,}: learning diverged. The last good state is "
+                f"kept in {self.folder / 'last'}. Lower --learning_rate (it is "
+                f"{self.config.optimiser.learning_rate:g}) or raise --warmup_iters."
+            )
+
+    def _frequencies(self) -> Tensor:
+        counts = np.zeros(len(self.corpus.alphabet), dtype=np.int64)
+        for first in range(self.start, self.stop, 1 << 22):  # in pieces: bincount makes integers of eight bytes
+            piece = self.corpus.symbols[first : min(first + (1 << 22), self.stop)]
+            counts += np.bincount(piece, minlength=len(counts))
+        return torch.from_numpy((counts + 1) / (counts + 1).sum()).float().to(self.network.prior.device)
+
+    def _prepare_readout(self) -> None:
+        """Set the read-out temperature that theory gives, or choose the text that it will be fitted on."""
+        learning = self.config.learning
+        source = source_of(learning)
+        exclude = excludes_truth(learning.objective, source, learning.exclude_truth)
+        temperature = learning.temperature or readout_temperature(
+            learning.objective,
+            source,
+            exclude_truth=exclude,
+            negatives_temperature=learning.negatives_temperature,
+            scope=learning.scope,
+        )
+        for network in (self.network, self.shown):
+            network.temperature.fill_(temperature or 1.0)
+            if self.unigram is not None and learning.objective != "nce":
+                # Against the frequencies q a threshold learns log P/q: the read-out puts log q back.
+                network.prior.copy_(self.unigram.log())
+        if temperature is not None:
+            return
+        if self.corpus.validation is not None:
+            self.fitting = list(self.corpus.validation.segments)
+        else:
+            held_back = max(1, (self.stop - self.start) // 10)
+            self.stop -= held_back
+            self.fitting = [Segment(self.start, self.stop, self.stop + held_back)]
+            self.progress.say(f"  the last {held_back:,} training symbols are held back to fit the temperature")
+
+    def _optimiser_tensors(self) -> dict[str, Tensor]:
+        weights = [weight for group in self.optimiser.param_groups for weight in group["params"]]
+        return {
+            f"optimiser.{index}.{name}": value
+            for index, weight in enumerate(weights)
+            for name, value in self.optimiser.state.get(weight, {}).items()
+            if isinstance(value, Tensor)
+        }
+
+    def _description(self) -> dict[str, Any]:
+        """What config.json says: everything needed to build the net again and to repeat the run."""
+        return {
+            "format": "ffseq",
+            "network": asdict(self.config.network),
+            "options": to_flat(self.config),
+            "corpus": {
+                "name": self.corpus.name,
+                "source": self.config.text.corpus,
+                "content_sha256": self.corpus.content_sha256,
+                "split_rule": self.corpus.split_rule,
+            },
+            "step": self.state.step,
+            "characters_seen": self.state.step * self.config.run.batch_size,
+            "validation_bits_per_character": self.state.validation_bits,
+        }

@@ -1,0 +1,71 @@
+"""Write the tables of README from the files in results/.
+
+python runners/tables.py            replace what stands between the markers
+python runners/tables.py --check    exit with 1 where README and results differ
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import statistics
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+HERE = Path(__file__).parent
+README = HERE.parent / "README.md"
+
+
+def main_job() -> str:
+    """Presets beside the counting floors: mean and standard deviation over seeds."""
+    results = json.loads((HERE / "results" / "main_job.json").read_text(encoding="utf-8"))
+    rows = [
+        "| preset | corpus | bits per character | accuracy | Kneser-Ney | unigram | seeds | seconds |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for name, cells in results.items():
+        runs = list(cells.values())
+        floors = runs[0]["floors"]
+        kneser_ney = f"{floors['kneser_ney']['bits_per_character']:.3f}, {floors['kneser_ney']['accuracy']:.1%}"
+        if runs[0]["entropy_rate"] is not None:
+            kneser_ney += f" (entropy rate {runs[0]['entropy_rate']:.3f})"
+        row = [
+            f"`{name}`",
+            runs[0]["corpus"],
+            spread([run["bits_per_character"] for run in runs], 3),
+            spread([100 * run["accuracy"] for run in runs], 1) + " %",
+            kneser_ney,
+            f"{floors['unigram']['bits_per_character']:.3f}",
+            str(len(runs)),
+            f"{statistics.mean(run['seconds'] for run in runs):.0f}",
+        ]
+        rows.append("| " + " | ".join(row) + " |")
+    return "\n".join(rows)
+
+
+def spread(values: list[float], digits: int) -> str:
+    """Mean ± standard deviation."""
+    mean = f"{statistics.mean(values):.{digits}f}"
+    return f"{mean} ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else mean
+
+
+TABLES: dict[str, Callable[[], str]] = {"main_job": main_job}
+
+
+def filled(text: str) -> str:
+    """README with every table written anew."""
+    for name, table in TABLES.items():
+        found = re.search(rf"<!-- table {name} -->\n(.*?)<!-- end -->", text, re.DOTALL)
+        if found is None:
+            raise SystemExit(f"README has no place for the table {name}")
+        text = text[: found.start(1)] + table() + "\n" + text[found.end(1) :]
+    return text
+
+
+if __name__ == "__main__":
+    before = README.read_text(encoding="utf-8")
+    after = filled(before)
+    if "--check" in sys.argv[1:]:
+        sys.exit(before != after)
+    README.write_text(after, encoding="utf-8")

@@ -1,0 +1,356 @@
+"""The command line as a person meets it: verbs, JSON, sentences instead of tracebacks, Ctrl-C."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ffseq.cli import main
+
+TEXT = "the cat sat on the mat and the dog ran to the log; " * 60
+QUICK = [
+    "--layers", "2", "--units", "16", "--block_size", "5", "--batch_size", "16", "--max_iters", "20",
+    "--log_interval", "5", "--threads", "1", "--dtype", "float32",
+]  # fmt: skip
+
+
+@pytest.fixture
+def text(tmp_path: Path) -> str:
+    path = tmp_path / "text.txt"
+    path.write_text(TEXT, encoding="utf-8")
+    return str(path)
+
+
+@pytest.fixture
+def run_folder(text: str, tmp_path: Path) -> str:
+    folder = str(tmp_path / "run")
+    assert main(["train", text, *QUICK, "--out_dir", folder, "--quiet"]) == 0
+    return folder
+
+
+def as_json(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:
+    capsys.readouterr()
+    assert main([*arguments, "--json"]) == 0
+    return json.loads(capsys.readouterr().out.splitlines()[-1])
+
+
+def refused(capsys: pytest.CaptureFixture[str], *arguments: str, status: int | None = None) -> str:
+    """The sentence with which a command is refused: exit 1 or 2, no traceback, one line."""
+    capsys.readouterr()
+    code = main(list(arguments))
+    error = capsys.readouterr().err
+    assert code == status if status is not None else code in (1, 2)
+    assert error.startswith("ffseq: ")
+    assert "Traceback" not in error
+    assert len(error.strip().splitlines()) == 1
+    return error
+
+
+def test_train_json_has_the_promised_figures(text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    result = as_json(capsys, "train", text, *QUICK, "--out_dir", str(tmp_path / "run"))
+    promised = {
+        "run", "bits_per_character", "accuracy", "bits_per_byte", "validation_bits_per_character", "parameters",
+        "characters_seen", "iterations", "seconds", "characters_per_second", "floors",
+    }  # fmt: skip
+    assert promised <= result.keys()
+    assert {"order", "discount", "bits_per_character", "accuracy"} <= result["floors"]["kneser_ney"].keys()
+    assert {"bits_per_character", "accuracy"} <= result["floors"]["unigram"].keys()
+    folder = Path(result["run"])
+    assert {"log.jsonl", "best", "last", "curves.png", "samples"} <= {path.name for path in folder.iterdir()}
+    assert {"config.json", "model.safetensors", "alphabet.json", "manifest.json"} <= {
+        path.name for path in (folder / "best").iterdir()
+    }
+    assert (folder / "last" / "trainer_state.json").exists()
+
+
+def test_train_ends_with_a_table_and_a_sample(text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", text, *QUICK, "--out_dir", str(tmp_path / "run")]) == 0
+    captured = capsys.readouterr()
+    assert "Kneser-Ney" in captured.out
+    assert "A sample:" in captured.out
+    assert "characters/s" in captured.err
+    assert "goodness" in captured.err
+
+
+def test_quiet_silences_progress(text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", text, *QUICK, "--out_dir", str(tmp_path / "run"), "--quiet", "--json"]) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_evaluate_json(run_folder: str, capsys: pytest.CaptureFixture[str]) -> None:
+    result = as_json(capsys, "evaluate", run_folder)
+    assert {"bits_per_character", "accuracy", "characters", "per_layer", "floors"} <= result.keys()
+    assert len(result["per_layer"]) == 2
+    assert main(["evaluate", run_folder, "--split", "validation"]) == 0
+
+
+def test_floors_json(text: str, run_folder: str, capsys: pytest.CaptureFixture[str]) -> None:
+    floors = as_json(capsys, "floors", text)
+    assert floors == as_json(capsys, "evaluate", run_folder)["floors"]
+    assert 1 <= floors["kneser_ney"]["order"] <= 9
+
+
+def test_sample_json_same_seed_same_text(run_folder: str, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["sample", run_folder, "--start", "the ", "--max_new_tokens", "30", "--num_samples", "3"]
+    one = as_json(capsys, *options, "--seed", "7")["samples"]
+    assert one == as_json(capsys, *options, "--seed", "7")["samples"]
+    assert one != as_json(capsys, *options, "--seed", "8")["samples"]
+    assert len(one) == 3
+    assert len(set(one)) > 1
+    assert all(sample.startswith("the ") and len(sample) == 34 for sample in one)
+
+
+def test_sample_prints_text(run_folder: str, capsys: pytest.CaptureFixture[str]) -> None:
+    capsys.readouterr()
+    assert main(["sample", run_folder, "--start", "the ", "--max_new_tokens", "20"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("the ")
+    assert len(out) == 25
+
+
+def test_sample_start_from_a_file_and_from_standard_input(
+    run_folder: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "prompt").write_text("the dog")
+    sample = ["sample", run_folder, "--max_new_tokens", "5", "--start"]
+    assert as_json(capsys, *sample, f"FILE:{tmp_path / 'prompt'}")["samples"][0].startswith("the dog")
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"the log")))
+    assert as_json(capsys, *sample, "-")["samples"][0].startswith("the log")
+
+
+def test_sample_temperature_zero_needs_no_seed(run_folder: str, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["sample", run_folder, "--temperature", "0", "--max_new_tokens", "20"]
+    assert as_json(capsys, *options, "--seed", "1") == as_json(capsys, *options, "--seed", "2")
+
+
+def test_unknown_characters_in_a_prompt(run_folder: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "U+00E9" in refused(capsys, "sample", run_folder, "--start", "cat\u00e9", status=1)
+    kept = as_json(capsys, "sample", run_folder, "--start", "ca\u00e9t", "--unknown", "drop", "--max_new_tokens", "0")
+    assert kept["samples"] == ["cat"]
+
+
+def test_presets_are_listed_shown_and_copied(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = {entry["name"] for entry in as_json(capsys, "list")["presets"]}
+    assert {"fables", "aesop-hinton", "aesop-small", "random-hidden", "tinyshakespeare"} <= names
+    assert main(["show", "aesop-small"]) == 0
+    assert "units: 500" in capsys.readouterr().out
+    copy = tmp_path / "mine.yaml"
+    assert main(["cp", "fables", str(copy)]) == 0
+    assert main(["cp", "fables", str(copy)]) == 2
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", "--preset", "mine.yaml", *QUICK, "--out_dir", "run", "--quiet", "--floors", "no"]) == 0
+
+
+def test_corpora_are_listed_and_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    names = {entry["name"] for entry in as_json(capsys, "corpora", "list")["corpora"]}
+    assert names >= {"fables", "markov", "aesop", "tinyshakespeare", "text8", "enwik8", "text8-prefix", "enwik8-prefix"}
+    assert as_json(capsys, "corpora", "show", "aesop")["name"] == "aesop"
+
+
+def test_typed_options_win_over_the_preset(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "run"
+    assert (
+        main(["train", *QUICK, "--learning_rate", "0.004", "--out_dir", str(folder), "--quiet", "--floors", "no"]) == 0
+    )
+    options = json.loads((folder / "last" / "config.json").read_text())["options"]
+    assert options["corpus"] == "fables"
+    assert options["units"] == 16
+    assert options["learning_rate"] == 0.004
+
+
+def test_resume_continues_with_the_runs_own_settings(run_folder: str, capsys: pytest.CaptureFixture[str]) -> None:
+    result = as_json(capsys, "train", "--resume", run_folder, "--max_iters", "30")
+    assert result["iterations"] == 30
+    assert result["run"] == run_folder
+    auto = as_json(capsys, "train", "--resume", "auto", "--out_dir", run_folder, "--max_iters", "35")
+    assert auto["iterations"] == 35
+
+
+def test_standard_input_is_a_corpus(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(TEXT.encode())))
+    result = as_json(capsys, "train", "-", *QUICK, "--out_dir", str(tmp_path / "run"))
+    assert result["iterations"] == 20
+
+
+def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 0
+    assert "ffseq train" in capsys.readouterr().out
+    assert main(["--version"]) == 0
+    for verb in ("train", "sample", "evaluate", "floors", "corpora", "list", "show"):
+        with pytest.raises(SystemExit) as stop:
+            main([verb, "--help"])
+        assert stop.value.code == 0
+        assert "--json" in capsys.readouterr().out
+
+
+# --- bad input ------------------------------------------------------------------------------------------------------
+
+
+def make(tmp_path: Path, name: str) -> str:
+    """A malformed text of the given kind; returns its path."""
+    path = tmp_path / name
+    whole = gzip.compress(TEXT.encode())
+    contents = {
+        "empty.txt": b"",
+        "one_symbol.txt": b"a" * 5000,
+        "short.txt": b"ab abc",
+        "invalid.txt": TEXT.encode() + b"\xff\xfe" + TEXT.encode(),
+        "truncated.gz": whole[: len(whole) // 2],
+        "not_gzip.gz": TEXT.encode(),
+        "not_xz.xz": TEXT.encode(),
+    }
+    path.write_bytes(contents[name])
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("empty.txt", "empty"), ("one_symbol.txt", "one"), ("short.txt", "block_size"), ("invalid.txt", "UTF-8"),
+        ("truncated.gz", "truncated.gz"), ("not_gzip.gz", "not_gzip.gz"), ("not_xz.xz", "not_xz.xz"),
+    ],
+)  # fmt: skip
+def test_malformed_texts_are_refused(name: str, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    error = refused(capsys, "train", make(tmp_path, name), *QUICK, "--out_dir", str(tmp_path / "run"), status=1)
+    assert words in error
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["train", "no/such/file.txt"], "no/such/file.txt"),
+        (["train", "aesob"], "aesop"),
+        (["train", "--preset", "fabels"], "fables"),
+        (["train", "--preset", "no.yaml"], "no.yaml"),
+        (["train", "--learning_rate", "nan"], "--learning_rate"),
+        (["train", "--learning_rate", "-1"], "--learning_rate"),
+        (["train", "--learning_rate", "fast"], "learning_rate"),
+        (["train", "--objective", "contrats"], "objective"),
+        (["train", "--objective", "contrast", "--negatives", "unigram"], "does not go with"),
+        (["train", "--unitz", "3"], "--units"),
+        (["train", "--max_iters", "1.5"], "max_iters"),
+        (["train", "--dropout", "1"], "--dropout"),
+        (["train", "--split_rule", "50/20/10"], "50/20/10"),
+        (["train", "--resume", "auto"], "--out_dir"),
+        (["train", "--resume", "nowhere"], "nowhere"),
+        (["trian"], "train"),
+        (["sample", "nowhere"], "nowhere"),
+        (["sample"], "run"),
+        (["evaluate", "nowhere"], "nowhere"),
+        (["floors", "nowhere.txt"], "nowhere.txt"),
+        (["show", "fabels"], "fables"),
+        (["corpora", "show", "aesob"], "aesop"),
+        (["corpora", "show"], "NAME"),
+    ],
+)
+def test_wrong_requests_are_refused_with_a_sentence(
+    arguments: list[str],
+    words: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert words in refused(capsys, *arguments)
+    assert not list(tmp_path.iterdir()), "a refused request leaves nothing behind"
+
+
+@pytest.mark.parametrize(
+    "option", ["--temperature=-1", "--temperature=nan", "--top_k=0", "--top_p=2", "--num_samples=0"]
+)
+def test_bad_sampling_options_are_refused(option: str, run_folder: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert option.split("=")[0] in refused(capsys, "sample", run_folder, option, status=2)
+
+
+def test_a_cache_that_cannot_be_written_and_a_net_that_does_not_fit_are_sentences(
+    text: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    huge = [*QUICK, "--units", "100000000000", "--out_dir", text + ".run"]
+    assert "not enough memory" in refused(capsys, "train", text, "--quiet", *huge, status=1)
+    monkeypatch.setenv("FFSEQ_CACHE", text)
+    assert text in refused(capsys, "train", text, *QUICK, "--out_dir", text + ".other", status=1)
+
+
+def test_out_dir_that_is_a_file(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "is a file" in refused(capsys, "train", text, *QUICK, "--out_dir", text, status=2)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "alphabet.json", "manifest.json"])
+def test_one_flipped_bit_is_noticed_and_the_other_checkpoint_offered(
+    name: str, run_folder: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = Path(run_folder) / "best" / name
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    error = refused(capsys, "sample", run_folder, status=1)
+    assert name in error
+    assert "last" in error
+
+
+def test_catalogue_corpora_say_what_they_need(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("FFSEQ_DATA", raising=False)
+    assert "FFSEQ_DATA" in refused(capsys, "train", "aesop", "--out_dir", str(tmp_path / "run"))
+
+
+def test_a_preset_with_an_unknown_option_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    preset = tmp_path / "bad.yaml"
+    preset.write_text("unitz: 3\n")
+    assert "units" in refused(capsys, "train", "--preset", str(preset))
+    preset.write_text("{[")
+    assert "YAML" in refused(capsys, "train", "--preset", str(preset))
+
+
+# --- signals --------------------------------------------------------------------------------------------------------
+
+
+def start(*arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "ffseq", *arguments], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        env=os.environ | {"PYTHONWARNINGS": "default"},
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("number", "delay"), [(signal.SIGINT, 0.4), (signal.SIGTERM, 0.9), (signal.SIGINT, 6.0)])
+def test_signals_save_and_exit_130_and_the_run_goes_on(
+    number: signal.Signals, delay: float, text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = str(tmp_path / "run")
+    process = start("train", text, *QUICK, "--max_iters", "1000000", "--out_dir", folder, "--floors", "no")
+    time.sleep(delay)
+    process.send_signal(number)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 130, error
+    assert "Traceback" not in error
+    assert f"--resume {folder}" in error
+    state = json.loads((Path(folder) / "last" / "trainer_state.json").read_text())
+    more = state["step"] + 3
+    result = as_json(capsys, "train", "--resume", folder, "--max_iters", str(more))
+    assert result["iterations"] == more
+
+
+def test_a_reader_that_goes_away_is_no_error(run_folder: str) -> None:
+    process = start("sample", run_folder, "--max_new_tokens", "20000")
+    assert process.stdout is not None
+    process.stdout.read(10)
+    process.stdout.close()
+    process.wait(timeout=60)
+    assert process.stderr is not None
+    assert "Traceback" not in process.stderr.read()
+    process.stderr.close()

@@ -1,0 +1,141 @@
+"""What README promises: its commands, its Python, its tables, and every preset, run short."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from ffseq.catalogue import entry
+from ffseq.cli import main
+from ffseq.commands.presets import load_preset, preset_files
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+SHORT = [
+    "--max_iters",
+    "3",
+    "--batch_size",
+    "8",
+    "--eval_interval",
+    "100",
+    "--sample_interval",
+    "0",
+    "--floors",
+    "no",
+    "--quiet",
+]
+BLOCKS = re.findall(r"```(console|python)\n(.*?)```", README, re.DOTALL)
+COMMANDS = [
+    line[2:] for kind, block in BLOCKS if kind == "console" for line in block.splitlines() if line.startswith("$ ")
+]
+
+
+def test_the_two_set_up_commands_come_first() -> None:
+    assert COMMANDS[0].split(" && ")[0].startswith("pip install ")
+    assert COMMANDS[0].endswith("ffseq train")
+    assert COMMANDS[1].endswith("pytest")
+    assert README.index(COMMANDS[1]) < 1500
+
+
+def test_every_command_of_readme_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mytext.txt").write_text("Once upon a time there was a fox, and the fox was hungry. " * 60)
+    commands = [command for command in COMMANDS[2:] if command.startswith("ffseq ")]
+    assert {shlex.split(command)[1] for command in commands} >= {"train", "sample", "evaluate"}
+    for command in commands:
+        words = shlex.split(command)[1:]
+        assert main(words + (SHORT if words[0] == "train" else [])) == 0, command
+    assert not capsys.readouterr().err.count("Traceback")
+    # The Python of README works on the run that its commands made.
+    for kind, block in BLOCKS:
+        if kind == "python":
+            exec(compile(block, "README.md", "exec"), {})  # the text of our own README
+    assert "Once upon" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", sorted(preset_files()))
+def test_every_preset_runs(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    card = entry(load_preset(name)["corpus"])
+    if card.file and not card.embedded and not Path(os.environ.get("FFSEQ_DATA", ""), card.file).is_file():
+        pytest.skip(f"FFSEQ_DATA does not name a folder with {card.file}")
+    out_dir = str(tmp_path / "run")
+    # Narrow: the held-out text of a large corpus is much to score with a net of full size.
+    assert main(["train", "--preset", name, "--json", "--out_dir", out_dir, *SHORT, "--units", "32"]) == 0
+    result = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert result["corpus"] == card.name
+    assert result["bits_per_character"] > 0
+
+
+def test_a_catalogue_corpus_is_trained_with_the_preset_of_its_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", "markov", "--out_dir", str(tmp_path / "run"), *SHORT]) == 0
+    options = json.loads((tmp_path / "run" / "options.json").read_text())
+    preset = load_preset("markov")
+    for key in ("block_size", "units", "recency", "objective"):
+        assert options[key] == preset[key]
+    assert "preset markov" not in capsys.readouterr().err  # quiet
+
+
+def test_tables_are_those_of_the_results() -> None:
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "runners" / "tables.py"), "--check"], capture_output=True, text=True
+    )
+    assert done.returncode == 0, "README and runners/results differ: run python runners/tables.py\n" + done.stderr
+
+
+def test_a_wheel_works_from_an_empty_directory(tmp_path: Path) -> None:
+    wheels = tmp_path / "wheels"
+    # The build backend itself, so that no package index is asked; its copy of the tree leaves nothing in this one.
+    tree = tmp_path / "tree"
+    ignored = {".git", "runs", "build", ".venv", ".mypy_cache", ".ruff_cache", ".pytest_cache", ".hypothesis"}
+    import shutil
+
+    shutil.copytree(
+        ROOT, tree, ignore=lambda _, names: [name for name in names if name in ignored or name.endswith(".egg-info")]
+    )
+    build = "import sys; from setuptools import build_meta; build_meta.build_wheel(sys.argv[1])"
+    pytest.importorskip("setuptools", minversion="77")
+    done = subprocess.run([sys.executable, "-c", build, str(wheels)], cwd=tree, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    (wheel,) = wheels.glob("*.whl")
+    installed, empty = tmp_path / "installed", tmp_path / "empty"
+    empty.mkdir()
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(installed)
+    environment = {key: value for key, value in os.environ.items() if key != "FFSEQ_DATA"} | {
+        "PYTHONPATH": str(installed)
+    }
+
+    def run(*words: str) -> dict[str, object]:
+        done = subprocess.run(
+            [sys.executable, "-m", "ffseq", *words, "--json"],
+            cwd=empty,
+            env=environment,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+        return dict(json.loads(done.stdout.splitlines()[-1]))
+
+    run_folder = str(run("train", *SHORT, "--units", "16", "--out_dir", "run")["run"])
+    assert run("sample", run_folder, "--max_new_tokens", "20")["samples"]
+    assert run("list")["presets"]
+    where = subprocess.run(
+        [sys.executable, "-c", "import ffseq; print(ffseq.__file__)"],
+        cwd=empty,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert where.stdout.startswith(str(installed))

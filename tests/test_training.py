@@ -1,0 +1,292 @@
+"""The loop: it learns, it repeats itself bit for bit, interrupted or not, and it stops before it does harm."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from ffseq.checkpoint import load_checkpoint
+from ffseq.config import from_flat
+from ffseq.corpus import load_corpus
+from ffseq.errors import FfseqError, UsageError
+from ffseq.runs import Interrupted, evaluate, load_network, train
+
+TEXT = "the cat sat on the mat and the dog ran to the log; " * 60
+SMALL = {
+    "layers": 2, "units": 24, "block_size": 6, "dropout": 0.25, "batch_size": 32, "max_iters": 40, "eval_interval": 10,
+    "log_interval": 5, "sample_interval": 0, "floors": "no", "threads": 1, "dtype": "float32", "alphabet": "characters",
+}  # fmt: skip
+
+
+@pytest.fixture
+def text(tmp_path: Path) -> str:
+    path = tmp_path / "text.txt"
+    path.write_text(TEXT, encoding="utf-8")
+    return str(path)
+
+
+def go(text: str, folder: Path, **options: Any) -> dict[str, Any]:
+    return train(from_flat(SMALL | {"corpus": text, "out_dir": str(folder)} | options))
+
+
+def weights(folder: Path, name: str = "last") -> dict[str, torch.Tensor]:
+    return load_checkpoint(folder / name).model
+
+
+def same(one: dict[str, torch.Tensor], two: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == two.keys() and all(torch.equal(one[key], two[key]) for key in one)
+
+
+def test_learning_beats_the_unigram_by_far(text: str, tmp_path: Path) -> None:
+    result = go(text, tmp_path / "run", max_iters=300, learning_rate=5e-3, floors="yes")
+    assert result["bits_per_character"] < 0.5 * result["floors"]["unigram"]["bits_per_character"]
+    assert result["accuracy"] > 0.8
+    assert result["characters_seen"] == 300 * 32
+    assert result["iterations"] == 300
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"optimiser": "sgd"}, {"average": 0.9}, {"scope": "own"}, {"objective": "threshold"}]
+)
+def test_same_seed_same_bits_and_resumed_is_the_same_as_never_interrupted(
+    text: str, tmp_path: Path, options: dict[str, Any]
+) -> None:
+    straight = go(text, tmp_path / "straight", **options)
+    calls = iter(range(1000))
+    with pytest.raises(Interrupted):
+        train(
+            from_flat(SMALL | options | {"corpus": text, "out_dir": str(tmp_path / "broken")}),
+            interrupted=lambda: next(calls) >= 17,
+        )
+    assert load_checkpoint(tmp_path / "broken" / "last").trainer_state["step"] == 17
+    resumed = go(text, tmp_path / "broken", resume="auto", **options)
+    assert same(weights(tmp_path / "straight"), weights(tmp_path / "broken"))
+    assert same(weights(tmp_path / "straight", "best"), weights(tmp_path / "broken", "best"))
+    for name in ("bits_per_character", "accuracy", "validation_bits_per_character"):
+        assert straight[name] == resumed[name]
+    timeless = []
+    for folder in ("straight", "broken"):
+        lines = [json.loads(line) for line in (tmp_path / folder / "log.jsonl").read_text().splitlines()]
+        timeless.append([{k: v for k, v in line.items() if k != "seconds"} for line in lines])
+    assert timeless[0] == timeless[1]
+
+
+def test_other_seeds_give_other_weights(text: str, tmp_path: Path) -> None:
+    go(text, tmp_path / "0")
+    go(text, tmp_path / "1", seed=1)
+    assert not same(weights(tmp_path / "0"), weights(tmp_path / "1"))
+
+
+def test_log_lines_after_the_checkpoint_are_dropped_on_resume(text: str, tmp_path: Path) -> None:
+    go(text, tmp_path / "run", max_iters=20)
+    log = tmp_path / "run" / "log.jsonl"
+    log.write_text(log.read_text() + '{"kind": "train", "step": 25}\n{"kind": "tra')
+    go(text, tmp_path / "run", resume="auto", max_iters=40)
+    steps = [json.loads(line)["step"] for line in log.read_text().splitlines()]
+    assert steps == sorted(steps)
+    assert 25 in steps
+    assert steps.count(25) == 1
+
+
+def test_state_dict_holds_every_weight(text: str, tmp_path: Path) -> None:
+    go(text, tmp_path / "run")
+    network, checkpoint = load_network(tmp_path / "run")
+    names = {f"layers.{n}.{kind}" for n in range(2) for kind in ("bias", "candidates", "candidate_bias")}
+    names |= {"layers.0.context", "layers.1.context", "layers.1.below"}
+    assert names | {"temperature", "prior"} == set(checkpoint.model)
+    assert sum(value.numel() for name, value in checkpoint.model.items() if name in names) == network.parameter_count()
+
+
+def test_a_trained_net_survives_saving(text: str, tmp_path: Path) -> None:
+    from ffseq.network import SequenceNetwork
+
+    go(text, tmp_path / "run")
+    network = SequenceNetwork.from_pretrained(tmp_path / "run")
+    network.save_pretrained(tmp_path / "copy")
+    copy = SequenceNetwork.from_pretrained(tmp_path / "copy")
+    torch.testing.assert_close(network.score("the cat"), copy.score("the cat"), rtol=0, atol=0)
+    assert network.generate("the ", seed=1) == copy.generate("the ", seed=1)
+
+
+def test_a_rate_that_diverges_stops_the_run_and_keeps_the_last_good_state(text: str, tmp_path: Path) -> None:
+    with pytest.raises(FfseqError, match=r"not finite.*--learning_rate"):
+        go(text, tmp_path / "run", optimiser="sgd", learning_rate=1e30, warmup_iters=0)
+    kept = weights(tmp_path / "run")
+    assert all(value.isfinite().all() for value in kept.values())
+
+
+def test_held_out_text_is_never_used_for_learning(text: str, tmp_path: Path) -> None:
+    """Other held-out text, same weights; other training text, other weights."""
+    go(text, tmp_path / "one")
+    changed = tmp_path / "changed.txt"
+    held_out = len(TEXT) - len(TEXT) // 10
+    changed.write_text(TEXT[:held_out] + TEXT[held_out:][::-1], encoding="utf-8")
+    go(str(changed), tmp_path / "two")
+    assert same(weights(tmp_path / "one"), weights(tmp_path / "two"))
+    changed.write_text(TEXT[:500][::-1] + TEXT[500:], encoding="utf-8")
+    go(str(changed), tmp_path / "three")
+    assert not same(weights(tmp_path / "one"), weights(tmp_path / "three"))
+
+
+def test_hidden_random_leaves_hidden_weights_as_they_were(text: str, tmp_path: Path) -> None:
+    go(text, tmp_path / "run", hidden="random", max_iters=0)
+    before = weights(tmp_path / "run")
+    go(text, tmp_path / "longer", hidden="random")
+    after = weights(tmp_path / "longer")
+    for name, value in before.items():
+        hidden = name.split(".")[-1] in ("context", "below", "bias")
+        assert torch.equal(value, after[name]) == hidden or name in ("temperature", "prior"), name
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"units": 25}, "--units"),
+        ({"split_rule": "70/10/20"}, "split"),
+        ({"alphabet": "bytes"}, "another alphabet"),
+    ],
+)
+def test_a_resumed_run_keeps_its_text_and_shape(text: str, tmp_path: Path, options: dict[str, Any], words: str) -> None:
+    go(text, tmp_path / "run", max_iters=5)
+    with pytest.raises(UsageError, match=words):
+        go(text, tmp_path / "run", resume="auto", **options)
+
+
+def test_a_folder_that_is_not_empty_is_refused_without_resume(text: str, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "notes.txt").write_text("mine")
+    with pytest.raises(UsageError, match="not empty"):
+        go(text, tmp_path / "run")
+    assert (tmp_path / "run" / "notes.txt").read_text() == "mine"
+
+
+def test_resume_from_best_is_refused_since_it_has_no_state(text: str, tmp_path: Path) -> None:
+    go(text, tmp_path / "run")
+    with pytest.raises(FfseqError, match="weights only"):
+        go(text, tmp_path / "other", resume=str(tmp_path / "run" / "best"))
+
+
+def test_evaluate_repeats_the_figures_of_train(text: str, tmp_path: Path) -> None:
+    trained = go(text, tmp_path / "run", floors="yes")
+    again = evaluate(tmp_path / "run", threads=1)
+    for name in ("bits_per_character", "accuracy", "bits_per_byte"):
+        assert again[name] == pytest.approx(trained[name], rel=1e-6)
+    assert again["floors"] == trained["floors"]
+    assert again["per_layer"][-1]["up_to"]["bits_per_character"] == pytest.approx(again["bits_per_character"])
+    validation = evaluate(tmp_path / "run", split="validation", floors="no", threads=1)
+    assert validation["bits_per_character"] == pytest.approx(trained["validation_bits_per_character"], rel=1e-6)
+
+
+def test_evaluation_scores_each_held_out_character_once(text: str, tmp_path: Path) -> None:
+    go(text, tmp_path / "run")
+    network, _ = load_network(tmp_path / "run")
+    corpus = load_corpus(text)
+    part = corpus.held_out
+    figures = evaluate(tmp_path / "run", floors="no", threads=1)
+    assert figures["characters"] == part.characters == len(TEXT) - part.start
+    bits = network.score(TEXT)[part.start :]
+    assert figures["bits_per_character"] == pytest.approx(float(bits.mean()), rel=1e-5)
+
+
+def test_bits_per_character_count_dropped_and_replaced_characters(text: str, tmp_path: Path) -> None:
+    go(text, tmp_path / "run")
+    other = tmp_path / "other.txt"
+    other.write_text("the cat é sat on the mat " * 40, encoding="utf-8")
+    with pytest.raises(FfseqError, match=r"U\+00E9"):
+        evaluate(tmp_path / "run", str(other), floors="no")
+    figures = evaluate(tmp_path / "run", str(other), floors="no", unknown="drop", threads=1)
+    assert figures["dropped"] == 4
+    assert figures["characters"] == 100
+    assert figures["symbols"] == 96
+    assert figures["bits_per_character"] == pytest.approx(figures["bits_per_symbol"] * 96 / 100)
+    assert figures["bits_per_byte"] == pytest.approx(figures["bits_per_symbol"] * 96 / 104)
+
+
+def test_an_untrained_uniform_net_scores_log2_v(text: str, tmp_path: Path) -> None:
+    from ffseq.evaluation import evaluate_segments
+
+    go(text, tmp_path / "run", max_iters=0)
+    network, _ = load_network(tmp_path / "run")
+    for layer in network.stack():
+        layer.candidates.zero_()
+        layer.candidate_bias.zero_()
+    corpus = load_corpus(text)
+    result = evaluate_segments(network, corpus.symbols, corpus.held_out.segments)
+    assert result.bits_per_symbol == pytest.approx(math.log2(len(corpus.alphabet)))
+
+
+def test_dead_units_are_counted(text: str, tmp_path: Path) -> None:
+    from ffseq.evaluation import evaluate_segments
+
+    go(text, tmp_path / "run", max_iters=0)
+    network, _ = load_network(tmp_path / "run")
+    list(network.stack())[1].bias[:6] = -1e6
+    corpus = load_corpus(text)
+    result = evaluate_segments(network, corpus.symbols, corpus.held_out.segments)
+    assert result.layers[1].dead == pytest.approx(6 / 24)
+    assert result.layers[0].dead < 0.2
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"objective": "contrast"}, {"objective": "likelihood"}, {"objective": "nce"},
+        {"objective": "nce", "negatives": "unigram"}, {"objective": "threshold"},
+        {"objective": "threshold", "negatives": "expected", "exclude_truth": True},
+        {"objective": "threshold", "negatives": "unigram"}, {"objective": "threshold", "negatives": "argmax"},
+        {"objective": "threshold", "negatives": "corrupted"}, {"objective": "difference"},
+        {"objective": "difference", "negatives": "argmax"},
+        {"objective": "likelihood", "goodness": "squares"}, {"objective": "threshold", "goodness": "squares"},
+        {"objective": "contrast", "scope": "own"}, {"objective": "nce", "scope": "below"},
+        {"objective": "threshold", "scope": "own"}, {"objective": "difference", "scope": "below"},
+        {"objective": "contrast", "optimiser": "sgd", "learning_rate": 0.3},
+    ],
+)  # fmt: skip
+def test_every_objective_learns_the_text(text: str, tmp_path: Path, options: dict[str, Any]) -> None:
+    """After a short run each predicts far better than the unigram's 3.6 bits; read-out temperatures are theirs."""
+    result = go(text, tmp_path / "run", **({"max_iters": 300, "learning_rate": 5e-3, "dropout": 0.0} | options))
+    assert result["bits_per_character"] < 2.0
+    assert result["accuracy"] > 0.55
+
+
+def test_average_of_weights_is_what_evaluation_sees(text: str, tmp_path: Path) -> None:
+    go(text, tmp_path / "run", average=0.95)
+    checkpoint = load_checkpoint(tmp_path / "run" / "last")
+    raw = {k.removeprefix("weights."): v for k, v in checkpoint.trainer_tensors.items() if k.startswith("weights.")}
+    assert not same(raw, checkpoint.model)
+    assert raw.keys() == checkpoint.model.keys()
+
+
+def test_training_reads_the_text_through_a_memory_map(text: str) -> None:
+    corpus = load_corpus(text)
+    assert isinstance(corpus.symbols, np.memmap)
+    assert not corpus.symbols.flags.writeable
+
+
+def test_a_net_comes_near_the_entropy_rate_and_random_hidden_layers_do_not(tmp_path: Path) -> None:
+    options = {
+        "units": 128, "block_size": 3, "recency": 0.0, "dropout": 0.0, "objective": "likelihood", "batch_size": 256,
+        "learning_rate": 5e-3, "max_iters": 1200, "eval_interval": 600, "alphabet": "auto", "threads": 2,
+    }  # fmt: skip
+    learned = go("markov", tmp_path / "learned", **options)
+    frozen = go("markov", tmp_path / "frozen", **options, hidden="random")
+    rate = learned["entropy_rate"]
+    assert 0.99 * rate < learned["bits_per_character"] < 1.06 * rate
+    assert frozen["bits_per_character"] > 1.05 * learned["bits_per_character"]
+
+
+def test_bfloat16_products_learn_the_same_to_within_their_digits(text: str, tmp_path: Path) -> None:
+    options: dict[str, Any] = {"max_iters": 150, "learning_rate": 5e-3}
+    exact = go(text, tmp_path / "float32", **options)
+    rounded = go(text, tmp_path / "bfloat16", **options, dtype="bfloat16")
+    assert rounded["dtype"] == "bfloat16"
+    assert not same(weights(tmp_path / "float32"), weights(tmp_path / "bfloat16"))
+    assert rounded["bits_per_character"] == pytest.approx(exact["bits_per_character"], rel=0.05)
+    for weight in weights(tmp_path / "bfloat16").values():
+        assert weight.dtype == torch.float32
