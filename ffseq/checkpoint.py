@@ -99,7 +99,11 @@ def load_checkpoint(folder: Path) -> Checkpoint:
                 return _load(other)
         sibling = folder.with_name({"best": "last", "last": "best"}.get(folder.name, "best"))
         good = next((other for other in _candidates(sibling) if other.is_dir() and not _fault(other)), None)
-        offer = f" A good checkpoint is at {good}: use that instead." if good and sibling != folder else ""
+        offer = ""
+        if good and sibling != folder:
+            whole = (good / "trainer_state.json").exists()
+            use = "use that instead" if whole else "it holds weights only: sample or evaluate it, or begin a new run"
+            offer = f" A good checkpoint is at {good}: {use}."
         raise FfseqError(f"{damage}{offer}") from damage
 
 
@@ -220,6 +224,16 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
         return dict(load_tensors(path.read_bytes()))
     except SafetensorError as error:
         raise FfseqError(f"{path} is not a safetensors file ({error}).") from error
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Write a file that readers find whole, old or new, whatever happens meanwhile."""
+    beside = path.with_name(f".{path.name}.new-{os.getpid()}")
+    try:
+        _write(beside, content)
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
 
 
 def _write(path: Path, content: bytes) -> None:

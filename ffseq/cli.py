@@ -76,6 +76,8 @@ def _dispatch(arguments: list[str], interrupted: Interrupt) -> int:
         raise UsageError(f"there is no verb {verb!r}{nearest(verb, list(VERBS))}. Verbs: {', '.join(VERBS)}")
     from importlib import import_module
 
+    if verb not in ("train", "sample"):
+        interrupted.end_at_once()
     module = "presets" if verb in ("list", "show", "cp") else verb
     return int(import_module(f"ffseq.commands.{module}").run(verb, rest, interrupted))
 

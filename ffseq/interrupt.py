@@ -1,11 +1,14 @@
 """Ctrl-C and SIGTERM as a request to stop, not as an accident.
 
-The first signal sets a flag that long work looks at between two steps; the second one ends the program at once.
+The first signal sets a flag that long work looks at between two steps; the second one ends the program at once. Work
+that has nothing to save is ended by the first.
 """
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
 import threading
 from types import FrameType
 
@@ -15,6 +18,7 @@ class Interrupt:
 
     def __init__(self) -> None:
         self.requested = False
+        self.at_once = False
 
     def __call__(self) -> bool:
         """True once a stop was requested."""
@@ -27,7 +31,15 @@ class Interrupt:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._handle)
 
-    def _handle(self, number: int, frame: FrameType | None) -> None:
+    def end_at_once(self) -> None:
+        """From here on a signal ends the program: there is nothing to save. One that came before counts too."""
         if self.requested:
             raise KeyboardInterrupt
+        self.at_once = True
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self.requested or self.at_once:
+            raise KeyboardInterrupt
         self.requested = True
+        if sys.stderr.isatty():
+            os.write(sys.stderr.fileno(), b"\nffseq: stopping as soon as everything is saved; once more: stop now\n")

@@ -26,7 +26,7 @@ def plot_curves(folder: Path, floors: dict[str, Any] | None) -> Path | None:
     FigureCanvasAgg(figure)
     bits, goodness = figure.subplots(2, 1, sharex=True)
     seen = [line["characters_seen"] for line in training]
-    bits.plot(seen, [line["train_bits_per_symbol"] for line in training], label="training (with dropout)")
+    bits.plot(seen, [line["train_bits_per_character"] for line in training], label="training (with dropout)")
     if validation:
         bits.plot(
             [line["characters_seen"] for line in validation],

@@ -14,7 +14,7 @@ import torch
 
 from ffseq.alphabet import Unknown
 from ffseq.baselines.floors import corpus_floors
-from ffseq.checkpoint import Checkpoint, checkpoint_exists, load_checkpoint, resolve_run
+from ffseq.checkpoint import Checkpoint, checkpoint_exists, load_checkpoint, replace_file, resolve_run
 from ffseq.config import TrainConfig, to_flat
 from ffseq.corpus import Corpus, load_corpus
 from ffseq.defaults import resolved
@@ -79,7 +79,7 @@ def train(
     if checkpoint is not None:
         trainer.restore(checkpoint)
         _cut_log(folder / "log.jsonl", trainer.state.step)
-    (folder / "options.json").write_text(json.dumps(to_flat(config), indent=1) + "\n", encoding="utf-8")
+    _write_json(folder / "options.json", to_flat(config))
     if preset is not None:
         progress.say(f"settings of preset {preset} (`ffseq show {preset}`), and what was typed over them")
     progress.say(
@@ -263,11 +263,22 @@ def evaluate(
     }
 
 
-def floors_if_asked(corpus: Corpus, choice: str, progress: Progress) -> dict[str, Any] | None:
-    """The floors of a corpus for --floors yes, or auto and not too large a text; else None."""
+def floors_if_asked(
+    corpus: Corpus, choice: str, progress: Progress, interrupted: Callable[[], bool] = lambda: False
+) -> dict[str, Any] | None:
+    """The floors of a corpus for --floors yes, or auto and not too large a text; else None.
+
+    Raises Interrupted between two steps of the counting as soon as `interrupted()` is true.
+    """
     if choice == "no" or corpus.held_out.symbols == 0 or (choice == "auto" and corpus.bytes > FLOORS_BYTES):
         return None
-    return corpus_floors(corpus, progress=progress.status)
+
+    def status(text: str) -> None:
+        if interrupted():
+            raise Interrupted("interrupted while the counting models were fitted")
+        progress.status(text)
+
+    return corpus_floors(corpus, progress=status)
 
 
 def sample_of(run: Path | str) -> str:
@@ -302,15 +313,21 @@ def _finish(
     """Held-out figures of the best checkpoint (the last where there is no validation), floors, plot."""
     state = trainer.state
     path = folder / ("best" if state.best_bits is not None else "last")
-    network, _ = load_network(path, dtype=config.run.dtype, device=config.run.device)
+    # In float32, as `ffseq evaluate` does: the figure of a net does not depend on how it was trained.
+    network, _ = load_network(path, device=config.run.device)
     held_out = evaluate_segments(network, corpus.symbols, corpus.held_out.segments)
-    if interrupted():
-        raise Interrupted(f"interrupted before the floors were fitted; finish with --resume {folder}")
-    floors = floors_if_asked(corpus, config.run.floors, progress)
+    validation = None
+    if corpus.validation is not None:
+        whole = evaluate_segments(network, corpus.symbols, corpus.validation.segments)
+        validation = figures(whole, corpus.validation)["bits_per_character"]
+    try:
+        floors = floors_if_asked(corpus, config.run.floors, progress, interrupted)
+    except Interrupted as stop:
+        raise Interrupted(f"{stop}; the net is saved, finish with --resume {folder}") from None
     result: dict[str, Any] = {"run": str(folder), "corpus": corpus.name}
     result |= figures(held_out, corpus.held_out)
     result |= {
-        "validation_bits_per_character": state.best_bits,
+        "validation_bits_per_character": validation,
         "parameters": network.parameter_count(),
         "characters_seen": state.step * config.run.batch_size,
         "iterations": state.step,
@@ -341,8 +358,8 @@ def _cut_log(path: Path, step: int) -> None:
                 kept.append(line + "\n")
         except (ValueError, KeyError):
             continue  # the last line of a killed run may be cut short
-    path.write_text("".join(kept), encoding="utf-8")
+    replace_file(path, "".join(kept).encode("utf-8"))
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:
-    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    replace_file(path, (json.dumps(content, indent=1) + "\n").encode("utf-8"))

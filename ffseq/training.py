@@ -35,6 +35,8 @@ from ffseq.windows import training_batch
 
 #: Validation symbols scored in one evaluation during training, at most.
 VALIDATION_SYMBOLS = 50_000
+#: Training symbols on which dead units are counted where there is no validation text.
+MONITORED_SYMBOLS = 4_096
 
 
 @dataclass
@@ -196,11 +198,12 @@ class Trainer:
         self._check_finite(math.isfinite(means["bits"]))
         state.sums = {}
         seen = state.step * run.batch_size
+        bits = means["bits"] * self.corpus.train.symbols / self.corpus.train.characters
         rate = seen / max(state.seconds, 1e-9)
         self._log(
             kind="train",
             characters_seen=seen,
-            train_bits_per_symbol=means["bits"],
+            train_bits_per_character=bits,
             positive_goodness=means["positive"],
             negative_goodness=means["negative"],
         )
@@ -212,7 +215,7 @@ class Trainer:
         )
         self.progress.status(
             f"{state.step:>6,} of {run.max_iters:,}  {rate:,.0f} characters/s  {duration(left)} left  "
-            f"bits per character: train {means['bits']:.3f}{validation}  goodness +/-: {goodness}"
+            f"bits per character: train {bits:.3f}{validation}  goodness +/-: {goodness}"
         )
 
     def _evaluate(self) -> None:
@@ -221,7 +224,13 @@ class Trainer:
             fitted = fit_temperature(self.shown, self.corpus.symbols, self.fitting)
             for network in {id(n): n for n in (self.shown, self.network)}.values():
                 network.temperature.fill_(fitted)
+        seen = state.step * self.config.run.batch_size
         if part is None:
+            # Nothing to choose by, but units that have died show on training text as well.
+            some = leading([Segment(self.start, self.start, self.stop)], MONITORED_SYMBOLS)
+            dead = [layer.dead for layer in self.evaluation(some).layers]
+            self._log(kind="units", characters_seen=seen, dead_units=dead)
+            self._warn_of_dead_units(dead)
             return
         result = self.evaluation(leading(part.segments, VALIDATION_SYMBOLS))
         bits = result.bits_per_symbol * part.symbols / part.characters
@@ -230,22 +239,26 @@ class Trainer:
         dead = [layer.dead for layer in result.layers]
         self._log(
             kind="validation",
-            characters_seen=state.step * self.config.run.batch_size,
+            characters_seen=seen,
             validation_bits_per_character=bits,
             accuracy=result.accuracy,
             dead_units=dead,
             temperature=float(self.shown.temperature),
         )
-        if max(dead) > 0.5 and not self.warned:
-            self.warned = True
-            worst = dead.index(max(dead)) + 1
-            self.progress.say(
-                f"  {max(dead):.0%} of the units of layer {worst} are dead (no validation text switches them on): "
-                "try a lower --learning_rate"
-            )
+        self._warn_of_dead_units(dead)
         if state.best_bits is None or bits < state.best_bits:
             state.best_bits = bits
             self.save("best")
+
+    def _warn_of_dead_units(self, dead: list[float]) -> None:
+        if max(dead) <= 0.5 or self.warned:
+            return
+        self.warned = True
+        worst = dead.index(max(dead)) + 1
+        self.progress.say(
+            f"  {max(dead):.0%} of the units of layer {worst} are dead (no text switches them on): "
+            "try a lower --learning_rate"
+        )
 
     def evaluation(self, segments: list[Segment]) -> Evaluation:
         """Figures of the shown weights on the given segments."""

@@ -100,7 +100,10 @@ def test_missing_and_cut_files_are_named_and_the_other_checkpoint_is_offered(
     with pytest.raises(FfseqError) as refused:
         load_checkpoint(tmp_path / "last")
     assert str(path) in str(refused.value)
-    assert f"good checkpoint is at {tmp_path / 'best'}" in str(refused.value)
+    assert f"good checkpoint is at {tmp_path / 'best'}: use that instead" in str(refused.value)
+    save(tmp_path / "best", 1, state=False)
+    with pytest.raises(FfseqError, match="holds weights only: sample or evaluate it"):
+        load_checkpoint(tmp_path / "last")
 
 
 def test_a_newer_format_is_refused(tmp_path: Path) -> None:

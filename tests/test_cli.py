@@ -345,6 +345,18 @@ def test_signals_save_and_exit_130_and_the_run_goes_on(
     assert result["iterations"] == more
 
 
+def test_a_verb_with_nothing_to_save_ends_at_the_first_signal(tmp_path: Path) -> None:
+    """Standard input that never ends: `floors` would wait for ever."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "ffseq", "floors", "-"], stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        time.sleep(1.5)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=30) == 130
+        assert process.stderr is not None
+        assert process.stderr.read() == "ffseq: stopped\n"
+
+
 def test_a_reader_that_goes_away_is_no_error(run_folder: str) -> None:
     process = start("sample", run_folder, "--max_new_tokens", "20000")
     assert process.stdout is not None

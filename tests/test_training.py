@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import torch
 
 from ffseq.checkpoint import load_checkpoint
 from ffseq.config import from_flat
-from ffseq.corpus import load_corpus
+from ffseq.corpus import cache_folder, load_corpus
 from ffseq.errors import FfseqError, UsageError
 from ffseq.runs import Interrupted, evaluate, load_network, train
 
@@ -253,6 +254,36 @@ def test_every_objective_learns_the_text(text: str, tmp_path: Path, options: dic
     result = go(text, tmp_path / "run", **({"max_iters": 300, "learning_rate": 5e-3, "dropout": 0.0} | options))
     assert result["bits_per_character"] < 2.0
     assert result["accuracy"] > 0.55
+
+
+def test_dead_units_are_watched_where_there_is_no_validation_text(text: str, tmp_path: Path) -> None:
+    go(text, tmp_path / "run", split_rule="90/0/10")
+    lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    watched = [line["dead_units"] for line in lines if line["kind"] == "units"]
+    assert len(watched) == 4
+    assert all(len(dead) == 2 and max(dead) < 0.5 for dead in watched)
+    assert not [line for line in lines if line["kind"] == "validation"]
+
+
+def test_interrupted_while_counting_the_run_is_kept_and_finished_by_resume(text: str, tmp_path: Path) -> None:
+    """Learning is over when the signal comes: the net is saved, and --resume gives the figures."""
+    straight = go(text, tmp_path / "straight", floors="yes")
+    shutil.rmtree(cache_folder() / "floors")
+    calls = 0
+
+    def interrupted() -> bool:
+        nonlocal calls
+        calls += 1
+        return calls > 40  # one look before each of the 40 updates, then those of the counting
+
+    config = from_flat(SMALL | {"corpus": text, "out_dir": str(tmp_path / "run"), "floors": "yes"})
+    with pytest.raises(Interrupted, match=r"counting models.*--resume"):
+        train(config, interrupted=interrupted)
+    assert not (tmp_path / "run" / "result.json").exists()
+    resumed = go(text, tmp_path / "run", resume="auto", floors="yes")
+    assert resumed["iterations"] == 40
+    assert resumed["bits_per_character"] == straight["bits_per_character"]
+    assert resumed["floors"] == straight["floors"]
 
 
 def test_average_of_weights_is_what_evaluation_sees(text: str, tmp_path: Path) -> None:

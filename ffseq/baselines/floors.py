@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ffseq.baselines.ngram import Counts, KneserNey, choose
+from ffseq.checkpoint import replace_file
 from ffseq.corpus import cache_folder
 from ffseq.splits import Segment, tuning
 
@@ -58,10 +57,7 @@ def corpus_floors(corpus: Corpus, *, progress: Callable[[str], None] = lambda te
     for model in figures.values():
         model["bits_per_character"] = model.pop("bits") / part.characters
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=path.parent)
-    with open(descriptor, "w", encoding="utf-8") as file:
-        json.dump(figures, file)
-    os.replace(name, path)
+    replace_file(path, json.dumps(figures).encode("utf-8"))
     return figures
 
 
