@@ -29,8 +29,10 @@ class CorpusConfig:
 class NetworkConfig:
     """The stack of layers."""
 
+    stack: Literal["window", "causal"] = "window"
+    """window: every layer sees the same K characters. causal: every layer sees further back than the one below."""
     block_size: int | None = None
-    """K, how many characters back the net sees. By default chosen from the size of the corpus."""
+    """K, how many characters back a layer sees the text itself. By default chosen from the size of the corpus."""
     layers: int = 2
     """L, number of layers."""
     units: int | None = None
@@ -110,7 +112,9 @@ class RunConfig:
     max_seconds: float | None = None
     """Stop learning after so many seconds; the learning rate falls with the time used."""
     batch_size: int = 256
-    """B, windows in one update."""
+    """B, positions in one update: windows, or the characters of all strings of a causal stack."""
+    string_length: int = 64
+    """T, characters of a training string of a causal stack; batch_size has to be a multiple of it."""
     short_contexts: float = 0.01
     """Share of training windows cut short at random, so that the net can begin a text from nothing."""
     eval_interval: int | None = None
@@ -188,7 +192,8 @@ def check(config: TrainConfig) -> None:
         "block_size": net.block_size, "layers": net.layers, "units": net.units, "num_negatives": learn.num_negatives,
         "negatives_temperature": learn.negatives_temperature, "alpha": learn.alpha, "temperature": learn.temperature,
         "learning_rate": opt.learning_rate, "max_seconds": run.max_seconds,
-        "batch_size": run.batch_size, "eval_interval": run.eval_interval, "log_interval": run.log_interval,
+        "batch_size": run.batch_size, "string_length": run.string_length,
+        "eval_interval": run.eval_interval, "log_interval": run.log_interval,
         "checkpoint_seconds": run.checkpoint_seconds,
     }  # fmt: skip
     for name, value in positive.items():
@@ -211,6 +216,11 @@ def check(config: TrainConfig) -> None:
     for name, value in {"constant_share": opt.constant_share, "final_rate": opt.final_rate}.items():
         if not 0 <= value <= 1:
             raise UsageError(f"--{name} has to be between 0 and 1, got {value}")
+    if net.stack == "causal" and run.batch_size % run.string_length:
+        raise UsageError(
+            f"--batch_size {run.batch_size} is not a multiple of --string_length {run.string_length}: an update of a "
+            "causal stack is a number of whole strings"
+        )
     if learn.threshold is not None and not math.isfinite(learn.threshold):
         raise UsageError(f"--threshold has to be a finite number, got {learn.threshold}")
     check_combination(

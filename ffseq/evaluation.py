@@ -17,7 +17,6 @@ import torch
 from torch import Tensor
 
 from ffseq.sampling import bits_of
-from ffseq.windows import ordered
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -71,19 +70,11 @@ def evaluate_segments(
     sums = torch.zeros(depth, 5, dtype=torch.float64)
     alive: list[Tensor] = []
     bits, correct, count = 0.0, 0, 0
-    device = network.prior.device
-    batches = ordered(
-        symbols,
-        segments,
-        block_size=network.block_size,
-        alphabet_size=len(network.alphabet),
-        batch_size=batch_size,
-    )
-    for contexts, targets in batches:
-        contexts, targets = contexts.to(device), targets.to(device)
+    for contexts, targets, past, scored in network.passes(symbols, segments, batch_size=batch_size):
         total: Tensor | None = None
-        for number, (layer, _, activity) in enumerate(network.upward(contexts)):
-            own = layer.goodness(activity)
+        targets = targets[scored]
+        for number, (layer, _, activity) in enumerate(network.upward(contexts, past=past)):
+            own = layer.goodness(activity)[scored]
             total = own if total is None else total + own
             on = activity.gate.amax(0) > 0
             if number == len(alive):
@@ -118,12 +109,10 @@ def fit_temperature(
     """
     scores, targets = [], []
     seen = 0
-    for contexts, real in ordered(
-        symbols, segments, block_size=network.block_size, alphabet_size=len(network.alphabet), batch_size=2048
-    ):
-        scores.append(network.scores(contexts.to(network.prior.device)))
-        targets.append(real.to(network.prior.device))
-        seen += len(real)
+    for contexts, real, past, scored in network.passes(symbols, segments):
+        scores.append(network.scores(contexts, past)[scored])
+        targets.append(real[scored])
+        seen += len(targets[-1])
         if seen >= limit:
             break
     stacked, real = torch.cat(scores), torch.cat(targets)

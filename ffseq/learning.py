@@ -48,8 +48,8 @@ def learn(
 ) -> Update:
     """Compute every layer's change for one batch; no weight is touched.
 
-    contexts: (B, K) int64; targets: (B,) int64; unigram: (V,) frequencies for negatives of that name. All random
-    choices (dropout masks, negatives) come from `random`.
+    contexts: (B, K) int64, or (S, T, K) for a causal stack, B = S·T; targets: (B,) int64; unigram: (V,) frequencies
+    for negatives of that name. All random choices (dropout masks, negatives) come from `random`.
     """
     batch = targets.shape[0]
     size = len(network.alphabet)
@@ -57,6 +57,7 @@ def learn(
         contexts = torch.cat([contexts, corrupt(contexts, size, learning.corruption, random)])
     hidden = learning.hidden == "learned"
     changes: list[dict[str, Tensor]] = []
+    rows = contexts.flatten(0, -2)
     waiting: list[tuple[WindowLayer, Tensor | None, Tensor]] = []
     activities = []
     positive, negative, goodness = [], [], []
@@ -70,7 +71,7 @@ def learn(
             continue
         score, count = (own, 1) if learning.scope == "own" else (total, number)
         shared, negatives = layer_signal(network, learning, score, targets, random, layers=count, unigram=unigram)
-        changes.append(layer.change(contexts, below, activity, shared / batch, hidden=hidden))
+        changes.append(layer.change(rows, below, activity, shared / batch, hidden=hidden))
         goodness.append((own, negatives))
     assert total is not None
     if learning.scope == "all":
@@ -79,7 +80,7 @@ def learn(
         )
         shared = shared / batch
         for (layer, below, own), activity in zip(waiting, activities, strict=True):
-            changes.append(layer.change(contexts, below, activity, shared, hidden=hidden))
+            changes.append(layer.change(rows, below, activity, shared, hidden=hidden))
             goodness.append((own, negatives))
     for own, negatives in goodness:
         positive.append(own[:batch].gather(1, targets[:, None]).mean())

@@ -6,11 +6,13 @@ pattern of the one below, not how good it was (Hinton, arXiv 2212.13345, section
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ffseq.alphabet import Alphabet
@@ -19,10 +21,14 @@ from ffseq.config import NetworkConfig
 from ffseq.corpus import Segment
 from ffseq.errors import FfseqError
 from ffseq.goodness import Activity
+from ffseq.layers.causal import dilation, with_past
 from ffseq.layers.window import WindowLayer
 from ffseq.randomness import generator, keep_mask
 from ffseq.sampling import bits_of, stream_text
-from ffseq.windows import ordered
+from ffseq.windows import ordered, ordered_strings
+
+#: What a causal stack remembers: for each layer the last activities of the one below, (S, d, H).
+Past = dict[int, Tensor]
 
 
 def normalised(units: Tensor) -> Tensor:
@@ -54,7 +60,7 @@ class SequenceNetwork(nn.Module):
             WindowLayer(
                 alphabet_size=size,
                 block_size=config.block_size if number == 0 or config.context_to_all else 0,
-                below=config.units if number else 0,
+                below=config.units * (2 if config.stack == "causal" else 1) if number else 0,
                 units=config.units,
                 goodness=config.goodness,
                 recency=config.recency,
@@ -71,17 +77,37 @@ class SequenceNetwork(nn.Module):
             assert isinstance(layer, WindowLayer)
             yield layer
 
+    @property
+    def is_causal(self) -> bool:
+        """Whether positions see the activities of earlier ones, so that strings have to come whole or in order."""
+        return self.config.stack == "causal"
+
+    @property
+    def reach(self) -> int:
+        """How many characters back the prediction depends on."""
+        return self.block_size + (sum(map(dilation, range(self.config.layers))) if self.is_causal else 0)
+
     def upward(
-        self, contexts: Tensor, *, drop: float = 0.0, random: torch.Generator | None = None
+        self, contexts: Tensor, *, past: Past | None = None, drop: float = 0.0, random: torch.Generator | None = None
     ) -> Iterator[tuple[WindowLayer, Tensor | None, Activity]]:
-        """Layer by layer: the layer, its input from below, its activity. contexts: (B, K) int64.
+        """Layer by layer: the layer, its input from below, its activity.
+
+        contexts: (B, K) int64, or for a causal stack (S, T, K), with B = S·T positions. past: what the layers of a
+        causal stack remember of the text before; empty at the beginning, and changed so that the next call goes on.
 
         A generator: whoever asks for one layer after the other can let each go as soon as it has learned. With
         `drop`, units are left out at random; the mask of a layer is drawn from `random`.
         """
         below: Tensor | None = None
+        length = contexts.shape[1] if self.is_causal else 1
+        contexts = contexts.flatten(0, -2)
         drop = round(drop * 256) / 256  # the resolution of the masks
-        for layer in self.stack():
+        for number, layer in enumerate(self.stack()):
+            if below is not None and self.is_causal:
+                before = past.get(number) if past is not None else None
+                below, remembered = with_past(below, length, dilation(number), before)
+                if past is not None:
+                    past[number] = remembered
             keep = None
             if drop and random is not None:
                 shape = (contexts.shape[0], layer.bias.shape[0])
@@ -94,13 +120,37 @@ class SequenceNetwork(nn.Module):
         """Goodness of every candidate in every layer, float32 (L, B, V), without dropout."""
         return torch.stack([layer.goodness(activity) for layer, _, activity in self.upward(contexts)])
 
-    def scores(self, contexts: Tensor) -> Tensor:
-        """Scores S, the goodness summed over layers, float32 (B, V), without dropout."""
+    def scores(self, contexts: Tensor, past: Past | None = None) -> Tensor:
+        """Scores S, the goodness summed over layers, float32 (B, V), without dropout. See `upward`."""
         total: Tensor | float = 0.0
-        for layer, _, activity in self.upward(contexts):
+        for layer, _, activity in self.upward(contexts, past=past):
             total = total + layer.goodness(activity)
         assert isinstance(total, Tensor)
         return total
+
+    def passes(
+        self, symbols: NDArray[np.integer], segments: Iterable[Segment], *, batch_size: int = 2048
+    ) -> Iterator[tuple[Tensor, Tensor, Past | None, Tensor]]:
+        """Every position of the segments of `symbols` once, in order, on this net's device.
+
+        Yields contexts as `upward` takes them, targets (B,), the past, and a mask (B,) of the positions to be scored:
+        a causal stack first reads the text before a segment.
+        """
+        device = self.prior.device
+        size = len(self.alphabet)
+        if not self.is_causal:
+            for contexts, targets in ordered(
+                symbols, segments, block_size=self.block_size, alphabet_size=size, batch_size=batch_size
+            ):
+                yield contexts.to(device), targets.to(device), None, torch.ones_like(targets, dtype=torch.bool)
+            return
+        past: Past = {}
+        for contexts, targets, scored, fresh in ordered_strings(
+            symbols, segments, block_size=self.block_size, alphabet_size=size, reach=self.reach, batch_size=batch_size
+        ):
+            if fresh:
+                past = {}
+            yield contexts.to(device), targets.to(device), past, scored.to(device)
 
     def log_probabilities(self, scores: Tensor) -> Tensor:
         """Natural log of P(next symbol | context) for scores S (B, V), (B, V)."""
@@ -173,12 +223,9 @@ class SequenceNetwork(nn.Module):
         bits = torch.zeros(len(symbols), dtype=torch.float64)
         whole = [Segment(0, 0, len(symbols))]
         first = 0
-        for contexts, targets in ordered(
-            symbols, whole, block_size=self.block_size, alphabet_size=len(self.alphabet), batch_size=2048
-        ):
-            device = self.prior.device
-            log_p = self.log_probabilities(self.scores(contexts.to(device)))
-            bits[first : first + len(targets)] = bits_of(log_p, targets.to(device)).cpu()
+        for contexts, targets, past, _ in self.passes(symbols, whole):
+            log_p = self.log_probabilities(self.scores(contexts, past))
+            bits[first : first + len(targets)] = bits_of(log_p, targets).cpu()
             first += len(targets)
         if self.alphabet.kind == "bytes":
             owner = torch.tensor([i for i, character in enumerate(text) for _ in character.encode()], dtype=torch.int64)

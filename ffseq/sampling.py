@@ -10,10 +10,12 @@ import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ffseq.errors import UsageError
+from ffseq.windows import contexts_at
 
 if TYPE_CHECKING:
     from ffseq.alphabet import Alphabet
@@ -68,20 +70,33 @@ def continue_contexts(
     top_k: int | None = None,
     top_p: float | None = None,
 ) -> Iterator[Tensor]:
-    """Continue B strings for ever: yields the next symbols (B,) int64. contexts: (B, K), most recent symbol first."""
+    """Continue B strings for ever: yields the next symbols (B,) int64.
+
+    contexts: (B, K), most recent symbol first, or for a causal stack (B, T, K), those of the prompt's positions: from
+    then on only what its layers remember is kept.
+    """
+    past: dict[int, Tensor] = {}
+    recent = contexts[:, -1] if network.is_causal else contexts
     while True:
-        log_p = network.log_probabilities(network.scores(contexts))
-        p = filtered(log_p, temperature=temperature, top_k=top_k, top_p=top_p)
+        scores = network.scores(contexts, past)
+        last = scores.view(len(recent), -1, scores.shape[1])[:, -1]
+        p = filtered(network.log_probabilities(last), temperature=temperature, top_k=top_k, top_p=top_p)
         symbols = torch.multinomial(p, 1, generator=random)
         yield symbols[:, 0]
-        contexts = torch.cat([symbols, contexts[:, :-1]], 1)
+        recent = torch.cat([symbols, recent[:, :-1]], 1)
+        contexts = recent[:, None] if network.is_causal else recent
 
 
 def prompt_context(network: SequenceNetwork, prompt: list[int]) -> Tensor:
-    """The context (1, K) after a prompt of symbols; before the prompt there is nothing."""
-    recent = prompt[::-1][: network.block_size]
-    padding = [len(network.alphabet)] * (network.block_size - len(recent))
-    return torch.tensor([recent + padding], dtype=torch.int64, device=network.prior.device)
+    """The context (1, K) after a prompt of symbols; before the prompt there is nothing.
+
+    For a causal stack (1, T, K): the contexts of all positions that the prediction after the prompt depends on.
+    """
+    first = max(0, len(prompt) - network.reach) if network.is_causal else len(prompt)
+    positions = np.arange(first, len(prompt) + 1)
+    contexts = contexts_at(np.array([*prompt, 0]), positions, network.block_size, len(network.alphabet))
+    contexts = contexts.to(network.prior.device)
+    return contexts[None] if network.is_causal else contexts
 
 
 def stream_text(

@@ -31,7 +31,7 @@ from ffseq.optim import apply_changes, make_optimiser, rate_at
 from ffseq.progress import Progress, duration
 from ffseq.randomness import generator
 from ffseq.sampling import stream_text
-from ffseq.windows import training_batch
+from ffseq.windows import training_batch, training_strings
 
 #: Validation symbols scored in one evaluation during training, at most.
 VALIDATION_SYMBOLS = 50_000
@@ -148,17 +148,19 @@ class Trainer:
 
     def _update(self, rate: float) -> Update:
         run, state = self.config.run, self.state
-        contexts, targets = training_batch(
-            self.corpus.symbols,
-            self.start,
-            self.stop,
-            step=state.step,
-            batch_size=run.batch_size,
-            block_size=self.network.block_size,
-            alphabet_size=len(self.corpus.alphabet),
-            seed=run.seed,
-            short_contexts=run.short_contexts,
-        )
+        where: dict[str, Any] = {
+            "step": state.step,
+            "batch_size": run.batch_size,
+            "block_size": self.network.block_size,
+            "alphabet_size": len(self.corpus.alphabet),
+            "seed": run.seed,
+            "short_contexts": run.short_contexts,
+        }
+        text = (self.corpus.symbols, self.start, self.stop)
+        if self.network.is_causal:
+            contexts, targets = training_strings(*text, length=run.string_length, **where)
+        else:
+            contexts, targets = training_batch(*text, **where)
         device = self.network.prior.device
         update = learn(
             self.network,

@@ -8,14 +8,16 @@ symbol: "before the beginning".
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import groupby
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ffseq.corpus import Segment
+from ffseq.errors import FfseqError
 from ffseq.randomness import key, permuted
+from ffseq.splits import Segment
 
 
 def contexts_at(
@@ -63,6 +65,48 @@ def training_batch(
     return contexts, torch.from_numpy(np.take(symbols, positions).astype(np.int64))
 
 
+def training_strings(
+    symbols: NDArray[np.integer],
+    start: int,
+    stop: int,
+    *,
+    step: int,
+    batch_size: int,
+    length: int,
+    block_size: int,
+    alphabet_size: int,
+    seed: int,
+    short_contexts: float = 0.0,
+) -> tuple[Tensor, Tensor]:
+    """The strings of one update of a causal stack: contexts (S, T, K) and targets (S·T,), int64, S·T = batch_size.
+
+    Strings of T = `length` characters tile the text from an offset that changes with each pass, and come without
+    replacement in an order drawn anew for each pass; seed and step alone decide. A share of `short_contexts` sees
+    nothing before its own first character, the others the K characters before it. Raises FfseqError for a text
+    shorter than a string.
+    """
+    size = stop - start
+    if size < length:
+        raise FfseqError(f"the training text has {size:,} symbols, fewer than --string_length {length}")
+    strings = batch_size // length
+    tiles = max(1, size // length - 1)
+    numbers = np.arange(step * strings, (step + 1) * strings, dtype=np.int64)
+    first = np.empty_like(numbers)
+    for epoch in np.unique(numbers // tiles):
+        rows = numbers // tiles == epoch
+        tile = permuted(numbers[rows] % tiles, tiles, key(seed, "epoch", int(epoch)))
+        slack = size - tiles * length + 1
+        first[rows] = start + tile * length + key(seed, "offset", int(epoch)) % slack
+    positions = first[:, None] + np.arange(length)
+    contexts = contexts_at(symbols, positions.reshape(-1), block_size, alphabet_size, begin=start)
+    contexts = contexts.view(strings, length, block_size)
+    if short_contexts:
+        alone = np.random.default_rng(key(seed, "short", step)).random(strings) < short_contexts
+        inside = torch.arange(block_size) < torch.arange(length)[:, None]
+        contexts = torch.where(inside | ~torch.from_numpy(alone)[:, None, None], contexts, alphabet_size)
+    return contexts, torch.from_numpy(np.take(symbols, positions.reshape(-1)).astype(np.int64))
+
+
 def ordered(
     symbols: NDArray[np.integer],
     segments: Iterable[Segment],
@@ -80,3 +124,37 @@ def ordered(
             positions = np.arange(first, min(first + batch_size, segment.stop), dtype=np.int64)
             contexts = contexts_at(symbols, positions, block_size, alphabet_size, begin=segment.begin)
             yield contexts, torch.from_numpy(np.take(symbols, positions).astype(np.int64))
+
+
+def ordered_strings(
+    symbols: NDArray[np.integer],
+    segments: Iterable[Segment],
+    *,
+    block_size: int,
+    alphabet_size: int,
+    reach: int,
+    batch_size: int = 4096,
+) -> Iterator[tuple[Tensor, Tensor, Tensor, bool]]:
+    """Every position of the segments in order, for a causal stack: contexts (S, T, K), targets and scored (S·T,).
+
+    Before a segment come up to `reach` positions of the text before it, as far as its `begin`: they are not scored.
+    Segments of the same shape run side by side as S strings; a long one comes in pieces. The last of each tuple says
+    whether strings begin: else they go on where the pieces before them ended.
+    """
+    for _, group in groupby(
+        segments, key=lambda one: (one.start - max(one.begin, one.start - reach), one.stop - one.start)
+    ):
+        alike = list(group)
+        lead = alike[0].start - max(alike[0].begin, alike[0].start - reach)
+        length = lead + alike[0].stop - alike[0].start
+        together = max(1, batch_size // length)
+        for some in (alike[first : first + together] for first in range(0, len(alike), together)):
+            for done in range(0, length, batch_size):
+                offsets = np.arange(done, min(done + batch_size, length), dtype=np.int64)
+                contexts, targets = [], []
+                for one in some:
+                    positions = one.start - lead + offsets
+                    contexts.append(contexts_at(symbols, positions, block_size, alphabet_size, begin=one.begin))
+                    targets.append(np.take(symbols, positions).astype(np.int64))
+                scored = torch.from_numpy(np.tile(offsets >= lead, len(some)))
+                yield torch.stack(contexts), torch.from_numpy(np.concatenate(targets)), scored, done == 0
