@@ -51,6 +51,8 @@ class NetworkConfig:
 class LearningConfig:
     """What the layers learn from."""
 
+    method: Literal["ff", "twin"] = "ff"
+    """ff: every layer computes its own change. twin: the same net by backpropagation, to compare with."""
     objective: Literal["contrast", "likelihood", "nce", "threshold", "difference"] = "contrast"
     """How scores of positives and negatives become the signal."""
     scope: Literal["own", "below", "all"] = "all"

@@ -10,6 +10,8 @@ signal was computed from:
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -60,7 +62,7 @@ def learn(
     rows = contexts.flatten(0, -2)
     waiting: list[tuple[WindowLayer, Tensor | None, Tensor]] = []
     activities = []
-    positive, negative, goodness = [], [], []
+    goodness = []
     total: Tensor | None = None
     for number, (layer, below, activity) in enumerate(network.upward(contexts, drop=drop, random=random), start=1):
         own = layer.goodness(activity)
@@ -82,11 +84,23 @@ def learn(
         for (layer, below, own), activity in zip(waiting, activities, strict=True):
             changes.append(layer.change(rows, below, activity, shared, hidden=hidden))
             goodness.append((own, negatives))
-    for own, negatives in goodness:
-        positive.append(own[:batch].gather(1, targets[:, None]).mean())
-        negative.append((own[-batch:] * negatives.weights).sum(1).mean())
-    log_p = network.log_probabilities(total[:batch]).gather(1, targets[:, None]).mean()
-    return Update(changes, -log_p / torch.log(torch.tensor(2.0)), torch.stack(positive), torch.stack(negative))
+    owns, drawn = zip(*goodness, strict=True)
+    positive, negative = means_of(owns, targets, drawn)
+    return Update(changes, bits_under(network, total, targets), positive, negative)
+
+
+def means_of(goodness: Sequence[Tensor], targets: Tensor, negatives: Sequence[Negatives]) -> tuple[Tensor, Tensor]:
+    """Mean goodness of positives and of negatives in each layer, (L,) each, from each layer's goodness (B, V)."""
+    batch = targets.shape[0]
+    positive = [own[:batch].gather(1, targets[:, None]).mean() for own in goodness]
+    negative = [(own[-batch:] * n.weights).sum(1).mean() for own, n in zip(goodness, negatives, strict=True)]
+    return torch.stack(positive), torch.stack(negative)
+
+
+def bits_under(network: SequenceNetwork, scores: Tensor, targets: Tensor) -> Tensor:
+    """Mean bits of the targets (B,) under the scores of their contexts, the first B rows of (B or 2B, V)."""
+    log_p = network.log_probabilities(scores[: targets.shape[0]])
+    return -log_p.gather(1, targets[:, None]).mean() / math.log(2)
 
 
 def layer_signal(

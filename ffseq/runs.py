@@ -85,7 +85,7 @@ def train(
     progress.say(
         f"{corpus.name}: {corpus.train.symbols:,} training symbols of {len(corpus.alphabet)} kinds; "
         f"{network.parameter_count():,} weights in {config.network.layers} layers; "
-        f"objective {config.learning.objective}, scope {config.learning.scope}; "
+        f"objective {config.learning.objective}, {_method(config)}; "
         f"{config.run.dtype} products on {device.type}, "
         f"{torch.get_num_threads()} threads; run folder {folder}"
     )
@@ -95,6 +95,10 @@ def train(
     result["seconds"] = time.monotonic() - began
     _write_json(folder / "result.json", result)
     return result
+
+
+def _method(config: TrainConfig) -> str:
+    return f"scope {config.learning.scope}" if config.learning.method == "ff" else "by backpropagation (the twin)"
 
 
 def find_run(config: TrainConfig) -> tuple[Path, Checkpoint | None]:

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ffseq.baselines.twin import backpropagate
 from ffseq.checkpoint import Checkpoint, save_checkpoint
 from ffseq.config import TrainConfig, source_of, to_flat
 from ffseq.corpus import Corpus, Segment
@@ -162,7 +163,8 @@ class Trainer:
         else:
             contexts, targets = training_batch(*text, **where)
         device = self.network.prior.device
-        update = learn(
+        method = learn if self.config.learning.method == "ff" else backpropagate
+        update = method(
             self.network,
             contexts.to(device),
             targets.to(device),
