@@ -16,6 +16,7 @@ VERBS = {
     "train": "train a network on a text",
     "sample": "write text with a trained network",
     "evaluate": "measure a trained network on text it has not seen",
+    "compare": "Forward-Forward, its twin by backpropagation, random layers and counting: one table",
     "floors": "how well counting models predict a text",
     "corpora": "the known corpora: list, or show NAME",
     "list": "the presets",
@@ -76,7 +77,7 @@ def _dispatch(arguments: list[str], interrupted: Interrupt) -> int:
         raise UsageError(f"there is no verb {verb!r}{nearest(verb, list(VERBS))}. Verbs: {', '.join(VERBS)}")
     from importlib import import_module
 
-    if verb not in ("train", "sample"):
+    if verb not in ("train", "sample", "compare"):
         interrupted.end_at_once()
     module = "presets" if verb in ("list", "show", "cp") else verb
     return int(import_module(f"ffseq.commands.{module}").run(verb, rest, interrupted))

@@ -55,3 +55,31 @@ def plot_curves(folder: Path, floors: dict[str, Any] | None) -> Path | None:
     path = folder / "curves.png"
     figure.savefig(path, dpi=120)
     return path
+
+
+def plot_comparison(path: Path, rows: list[dict[str, Any]]) -> Path:
+    """Validation bits per character against characters seen: mean over seeds, and the spread from lowest to highest."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 6), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    for row in rows:
+        if "curves" not in row:
+            mean = row["bits_per_character"]["mean"]
+            axes.axhline(mean, color="0.4", linestyle="--" if row["method"] == "kneser_ney" else ":")
+            axes.annotate(f"{row['label']} (held out)", (0.99, mean), xycoords=("axes fraction", "data"), ha="right",
+                          va="bottom", fontsize="small", color="0.3")  # fmt: skip
+            continue
+        by_seed = [dict(map(tuple, curve)) for curve in row["curves"]]
+        seen = sorted(set.intersection(*map(set, by_seed)))
+        bits = [[one[at] for one in by_seed] for at in seen]
+        style = "--" if row["method"] == "twin" else ":" if row["method"] == "random_hidden" else "-"
+        (line,) = axes.plot(seen, [sum(b) / len(b) for b in bits], linestyle=style, label=row["label"])
+        axes.fill_between(seen, [min(b) for b in bits], [max(b) for b in bits], color=line.get_color(), alpha=0.2)
+    axes.set_xlabel("characters seen")
+    axes.set_ylabel("bits per character, validation")
+    axes.legend(fontsize="small")
+    figure.savefig(path, dpi=120)
+    return path

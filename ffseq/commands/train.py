@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from jsonargparse import ArgumentParser
+
 from ffseq.commands.common import figures_row, floor_rows, make_parser, make_progress, parse, print_json, print_table
 from ffseq.config import GROUPS, CorpusConfig, from_flat
 from ffseq.errors import UsageError
@@ -46,7 +48,11 @@ def run(verb: str, arguments: list[str], interrupted: Interrupt) -> int:
 
 def settings(arguments: list[str]) -> dict[str, Any]:
     """All options of a run as a flat dictionary: the preset's or the resumed run's, then those typed."""
-    parser = make_parser("train", "Train a network on a text, without backpropagation.")
+    return settings_by(make_parser("train", "Train a network on a text, without backpropagation."), arguments)
+
+
+def settings_by(parser: ArgumentParser, arguments: list[str]) -> dict[str, Any]:
+    """The same for a parser that may have options of its own."""
     parser.add_argument(
         "corpus", nargs="?", type=str, default=None,
         help="a catalogue name (ffseq corpora list), a path to UTF-8 text (.gz, .xz), or - for standard input; "

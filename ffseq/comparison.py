@@ -1,0 +1,270 @@
+"""One table: Forward-Forward nets, their twin, random hidden layers and counting models on the same data.
+
+A comparison is made of cells. A cell is one training run with all of its settings fixed, in a process of its own (so
+that its time and its memory are its own); it is kept under a name made of its settings, so that a finished one is
+never computed twice and an interrupted one goes on where it was.
+
+Every method gets the same search: short runs, on validation text alone, first over learning rates and then over
+dropout; then one full run for each seed with what was found, stopped early (the checkpoint that is best on validation
+text), and only then the held-out text is scored.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ffseq.checkpoint import json_or_none, replace_file
+from ffseq.config import NetworkConfig, TrainConfig, from_flat, to_flat
+from ffseq.corpus import Corpus
+from ffseq.defaults import resolved
+from ffseq.errors import FfseqError, UsageError
+from ffseq.progress import Progress
+from ffseq.runs import Interrupted
+
+#: Runs of the search share this seed; it is none of those that a comparison reports by default.
+SEARCH_SEED = 1000
+
+
+@dataclass(frozen=True)
+class Method:
+    """A way to learn. options: what it changes of the common settings; equal: work held equal to the twin's."""
+
+    name: str
+    method: str
+    options: dict[str, Any] = field(default_factory=dict)
+    label: str = ""
+    equal: str = "characters"
+
+
+def _ff(scope: str, objective: str, negatives: str, label: str, equal: str = "characters") -> Method:
+    name = f"ff-{scope}-{negatives}" + ("-equal-work" if equal == "multiplications" else "")
+    return Method(name, "ff", {"scope": scope, "objective": objective, "negatives": negatives}, label, equal)
+
+
+METHODS: dict[str, Method] = {
+    one.name: one
+    for one in (
+        _ff("own", "contrast", "sampled", "FF, each layer by its own goodness"),
+        _ff("own", "likelihood", "expected", "local cross-entropy (deep supervision): FF, own goodness, expected"),
+        _ff("below", "contrast", "sampled", "FF, own goodness and those below"),
+        _ff("below", "likelihood", "expected", "FF, own goodness and those below, expected"),
+        _ff("all", "contrast", "sampled", "FF, summed score broadcast"),
+        _ff("all", "likelihood", "expected", "FF, summed score broadcast, expected"),
+        _ff("all", "likelihood", "expected", "the same, at the twin's multiplications", "multiplications"),
+        Method("twin-expected", "twin", {"method": "twin", "objective": "likelihood", "negatives": "expected"},
+               "twin: backpropagation"),
+        Method("twin-sampled", "twin", {"method": "twin", "objective": "contrast", "negatives": "sampled"},
+               "twin: backpropagation, sampled negatives"),
+        Method("random-hidden", "random_hidden",
+               {"hidden": "random", "objective": "likelihood", "negatives": "expected"},
+               "random hidden layers, learned read-out"),
+    )
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Search:
+    """What is tried for each method, on validation text alone. share: length of its runs as a share of a full run."""
+
+    learning_rates: tuple[float, ...]
+    dropouts: tuple[float, ...]
+    share: float = 0.25
+
+
+def multiplications(config: NetworkConfig, alphabet_size: int, method: str) -> int:
+    """Multiplications for one position of one update of a net with goodness `agreement`.
+
+    Forward: the inputs of every layer and the goodness of every candidate. Learning: both once more for the changes
+    of the weights, and the goodness's derivative to the units; the twin also sends derivatives to the layer below,
+    and with random hidden layers only the goodness read-out learns.
+    """
+    assert config.units is not None
+    assert config.block_size is not None
+    taps = 2 if config.stack == "causal" else 1
+    total = 0
+    for number in range(config.layers):
+        context = config.block_size if number == 0 or config.context_to_all else 0
+        below = taps * config.units if number else 0
+        learning = alphabet_size
+        if method != "random_hidden":
+            learning += context + below + alphabet_size
+        if method == "twin":
+            learning += below
+        total += config.units * (context + below + alphabet_size + learning)
+    return total
+
+
+class Comparison:
+    """The cells of a comparison of `methods` on one corpus, under one folder."""
+
+    def __init__(
+        self,
+        base: TrainConfig,
+        corpus: Corpus,
+        folder: Path,
+        *,
+        methods: Sequence[str],
+        seeds: Sequence[int],
+        search: Search,
+        progress: Progress,
+        interrupted: Callable[[], bool],
+    ) -> None:
+        if corpus.validation is None:
+            raise UsageError(
+                f"{corpus.name} split {corpus.split_rule} has no validation part, and settings are chosen on one: give "
+                "--split_rule, such as 80/10/10 or hinton-tuning"
+            )
+        self.base = to_flat(resolved(base, corpus.train.symbols))
+        self.corpus, self.folder, self.search = corpus, folder, search
+        self.methods = [METHODS[name] for name in methods]
+        self.seeds, self.progress, self.interrupted = seeds, progress, interrupted
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """Run what is missing; yields the row of each method as it is complete."""
+        for method in self.methods:
+            options = self.chosen(method) | {"max_iters": self._iterations(method)}
+            yield self._row(method, options, [self.cell(options | {"seed": seed}) for seed in self.seeds])
+
+    def chosen(self, method: Method) -> dict[str, Any]:
+        """The settings that are best on validation text: the learning rate first, then dropout at that rate."""
+        short = max(1, round(self.base["max_iters"] * self.search.share))
+        options = (
+            self.base | method.options | {"max_iters": short, "seed": SEARCH_SEED, "dropout": self.search.dropouts[0]}
+        )
+        for name, values in (("learning_rate", self.search.learning_rates), ("dropout", self.search.dropouts)):
+            figures = {value: self.cell(options | {name: value})["validation_bits_per_character"] for value in values}
+            finite = {value: bits for value, bits in figures.items() if bits is not None}
+            if not finite:
+                raise FfseqError(f"{method.name} diverges at every --{name}s tried: give smaller ones")
+            options[name] = min(finite, key=lambda value: (finite[value], value))
+        return options
+
+    def cell(self, options: dict[str, Any]) -> dict[str, Any]:
+        """The result of `ffseq train` with these settings, with its seconds and its peak memory.
+
+        Raises Interrupted, with everything saved, and FfseqError where the run fails. A run that diverges has
+        no bits, so that a search passes it over.
+        """
+        settings = {**options, "floors": "no", "sample_interval": 0, "out_dir": None, "resume": None}
+        from_flat(settings)
+        key = hashlib.sha256(json.dumps([self.corpus.content_sha256, settings], sort_keys=True).encode()).hexdigest()
+        place = self.folder / "cells" / key[:16]
+        done = json_or_none((place / "cell.json").read_bytes()) if (place / "cell.json").exists() else None
+        if isinstance(done, dict):
+            return done
+        if self.interrupted():
+            raise Interrupted("interrupted between two cells")
+        place.mkdir(parents=True, exist_ok=True)
+        preset = place / "options.yaml"
+        given = {name: value for name, value in settings.items() if name not in ("out_dir", "resume")}
+        preset.write_text(yaml.safe_dump(given), encoding="utf-8")
+        result = self._measured(place, preset)
+        replace_file(place / "cell.json", (json.dumps(result, indent=1) + "\n").encode())
+        return result
+
+    def _measured(self, place: Path, preset: Path) -> dict[str, Any]:
+        run = place / "run"
+        command = [sys.executable, "-m", "ffseq", "train", "--json", "--quiet", "--out_dir", str(run)]
+        begun = (run / "last").exists()
+        command += ["--resume", "auto"] if begun else ["--preset", str(preset)]
+        with (place / "output").open("wb+") as output, (place / "errors").open("wb+") as errors:
+            child = subprocess.Popen(command, stdout=output, stderr=errors)
+            _, status, usage = os.wait4(child.pid, 0)
+            child.returncode = os.waitstatus_to_exitcode(status)
+            output.seek(0)
+            errors.seek(0)
+            lines, complaint = output.read().splitlines(), errors.read().decode(errors="replace").strip()
+        if child.returncode == 130 or (child.returncode != 0 and self.interrupted()):
+            raise Interrupted("interrupted; the cell is saved")
+        if child.returncode != 0:
+            if "not finite" in complaint:
+                return {"diverged": True, "validation_bits_per_character": None}
+            raise FfseqError(f"the run in {run} failed: {complaint.removeprefix('ffseq: ')}")
+        result: dict[str, Any] = json.loads(lines[-1])
+        result["peak_memory_bytes"] = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+        result["curve"] = _curve(run / "log.jsonl")
+        return result
+
+    def _iterations(self, method: Method) -> int:
+        """Updates of a full run: as many as the twin's, or as its multiplications pay for."""
+        if method.equal == "characters":
+            return int(self.base["max_iters"])
+        return round(int(self.base["max_iters"]) * self._work("twin") / self._work(method.method))
+
+    def _work(self, method: str) -> int:
+        return multiplications(from_flat(self.base).network, len(self.corpus.alphabet), method)
+
+    def _row(self, method: Method, options: dict[str, Any], cells: list[dict[str, Any]]) -> dict[str, Any]:
+        if any(cell.get("diverged") for cell in cells):
+            raise FfseqError(f"{method.name} diverged at --learning_rate {options['learning_rate']:g}")
+        seen = cells[0]["characters_seen"]
+        return {
+            "name": method.name,
+            "label": method.label,
+            "method": method.method,
+            "scope": options["scope"] if method.method == "ff" else None,
+            "negatives": options["negatives"],
+            "equal": method.equal,
+            "black_box": None,
+            "learning_rate": options["learning_rate"],
+            "dropout": options["dropout"],
+            "parameters": cells[0]["parameters"],
+            "characters_seen": seen,
+            "multiplications": seen * self._work(method.method),
+            "seeds": list(self.seeds),
+            "bits_per_character": spread([cell["bits_per_character"] for cell in cells]),
+            "validation_bits_per_character": spread([cell["validation_bits_per_character"] for cell in cells]),
+            "accuracy": spread([cell["accuracy"] for cell in cells]),
+            "seconds": statistics.mean(cell["learning_seconds"] for cell in cells),
+            "peak_memory_bytes": max(cell["peak_memory_bytes"] for cell in cells),
+            "curves": [cell["curve"] for cell in cells],
+        }
+
+
+def floor_rows(corpus: Corpus, floors: dict[str, Any]) -> list[dict[str, Any]]:
+    """The counting models as rows of the same table."""
+    return [
+        {
+            "name": method.replace("_", "-"),
+            "label": f"Kneser-Ney, order {floors[method]['order']}" if method == "kneser_ney" else "unigram",
+            "method": method,
+            "scope": None,
+            "negatives": None,
+            "black_box": None,
+            "parameters": None,
+            "characters_seen": corpus.train.symbols,
+            "multiplications": None,
+            "seeds": [],
+            "bits_per_character": {"mean": floors[method]["bits_per_character"], "sd": 0.0},
+            "accuracy": {"mean": floors[method]["accuracy"], "sd": 0.0},
+            "seconds": None,
+            "peak_memory_bytes": None,
+        }
+        for method in ("kneser_ney", "unigram")
+    ]
+
+
+def spread(values: Sequence[float]) -> dict[str, float]:
+    """Mean and standard deviation (0 for one value)."""
+    return {"mean": statistics.mean(values), "sd": statistics.stdev(values) if len(values) > 1 else 0.0}
+
+
+def _curve(log: Path) -> list[list[float]]:
+    """Characters seen and validation bits per character, from a run's log."""
+    lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+    return [
+        [line["characters_seen"], line["validation_bits_per_character"]]
+        for line in lines
+        if line["kind"] == "validation"
+    ]
