@@ -126,6 +126,11 @@ def checkpoint_exists(folder: Path) -> bool:
     return any(candidate.is_dir() and _looks_like_one(candidate) for candidate in _candidates(Path(folder)))
 
 
+def checkpoint_is_whole(folder: Path) -> bool:
+    """Whether a checkpoint of that name can be loaded."""
+    return any(candidate.is_dir() and not _fault(candidate) for candidate in _candidates(Path(folder)))
+
+
 def _looks_like_one(folder: Path) -> bool:
     return (folder / "manifest.json").is_file() or (folder / "model.safetensors").is_file()
 

@@ -176,8 +176,7 @@ class Comparison:
     def _measured(self, place: Path, preset: Path) -> dict[str, Any]:
         run = place / "run"
         command = [sys.executable, "-m", "ffseq", "train", "--json", "--quiet", "--out_dir", str(run)]
-        begun = (run / "last").exists()
-        command += ["--resume", "auto"] if begun else ["--preset", str(preset)]
+        command += ["--preset", str(preset), "--resume", "auto"]
         with (place / "output").open("wb+") as output, (place / "errors").open("wb+") as errors:
             child = subprocess.Popen(command, stdout=output, stderr=errors)
             _, status, usage = os.wait4(child.pid, 0)

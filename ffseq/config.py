@@ -8,7 +8,10 @@ from typing import Any, Literal
 
 from ffseq.errors import UsageError
 
+Goodness = Literal["agreement", "squares"]
+Objective = Literal["contrast", "likelihood", "nce", "threshold", "difference"]
 Scope = Literal["own", "below", "all"]
+Source = Literal["sampled", "expected", "argmax", "unigram", "corrupted"]
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,7 @@ class NetworkConfig:
     """L, number of layers."""
     units: int | None = None
     """H, units in a layer. By default chosen from the size of the corpus."""
-    goodness: Literal["agreement", "squares"] = "agreement"
+    goodness: Goodness = "agreement"
     """How a layer values a candidate: h·E + e, or the sum of squares of the gated activities with the candidate."""
     recency: float = 1.0
     """The character d back enters scaled by d to the power of minus this. 0: all alike."""
@@ -53,9 +56,9 @@ class LearningConfig:
 
     method: Literal["ff", "twin"] = "ff"
     """ff: every layer computes its own change. twin: the same net by backpropagation, to compare with."""
-    objective: Literal["contrast", "likelihood", "nce", "threshold", "difference"] = "contrast"
+    objective: Objective = "contrast"
     """How scores of positives and negatives become the signal."""
-    scope: Literal["own", "below", "all"] = "all"
+    scope: Scope = "all"
     """The score a layer learns from: its own goodness, that and the layers' below, or the sum of all layers."""
     negatives: Literal["auto", "sampled", "expected", "argmax", "unigram", "corrupted"] = "auto"
     """Where negatives come from. auto: expected for likelihood, else sampled."""
@@ -136,7 +139,7 @@ class RunConfig:
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to compute. auto: a GPU if there is one."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Type of the matrix products; weights are always float32. auto: bfloat16 where the processor multiplies it."""
+    """Type of the matrix products; weights are always float32. auto: bfloat16 where a product is faster in it."""
 
 
 @dataclass(frozen=True)
@@ -215,6 +218,8 @@ def check(config: TrainConfig) -> None:
     for name, value in shares.items():
         if value is not None and not 0 <= value < 1:
             raise UsageError(f"--{name} has to be at least 0 and below 1, got {value}")
+    if net.dropout is not None and net.dropout > 255 / 256:
+        raise UsageError(f"--dropout can leave out 255 of 256 units at most, got {net.dropout}")
     for name, value in {"constant_share": opt.constant_share, "final_rate": opt.final_rate}.items():
         if not 0 <= value <= 1:
             raise UsageError(f"--{name} has to be between 0 and 1, got {value}")
@@ -233,7 +238,7 @@ def check(config: TrainConfig) -> None:
     )
 
 
-def source_of(learning: LearningConfig) -> Any:
+def source_of(learning: LearningConfig) -> Source:
     """The negative source, with `auto` resolved: expected for likelihood, else sampled."""
     if learning.negatives == "auto":
         return "expected" if learning.objective == "likelihood" else "sampled"

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from ffseq.corpus import Part, Segment
     from ffseq.network import SequenceNetwork
 
+#: Numbers held at once while a temperature is fitted, at most: 200 MB in float32.
+FITTED_SCORES = 50_000_000
+
 
 @dataclass(frozen=True)
 class LayerFigures:
@@ -58,15 +61,20 @@ class Evaluation:
 
 @torch.no_grad()
 def evaluate_segments(
-    network: SequenceNetwork, symbols: NDArray[np.integer], segments: Sequence[Segment], *, batch_size: int = 2048
+    network: SequenceNetwork,
+    symbols: NDArray[np.integer],
+    segments: Sequence[Segment],
+    *,
+    alone: Sequence[float] | None = None,
+    batch_size: int = 2048,
 ) -> Evaluation:
     """Score every position of the segments of `symbols` (N,).
 
-    A layer alone is read out at T, except in a net whose T makes up for L overlapping layers (more than one): there
-    at T/L, or at 1 if that is larger.
+    alone: for each layer the temperature at which its own goodness is read out (see `alone_temperatures`); without it
+    the net's, which is made for the sum of all layers.
     """
     depth = network.config.layers
-    alone_temperature = max(float(network.temperature) / depth, 1.0) if float(network.temperature) > 1 else None
+    at = [float(network.temperature)] * depth if alone is None else alone
     sums = torch.zeros(depth, 5, dtype=torch.float64)
     alive: list[Tensor] = []
     bits, correct, count = 0.0, 0, 0
@@ -81,10 +89,10 @@ def evaluate_segments(
                 alive.append(on)
             else:
                 alive[number] = alive[number] | on
-            scaled = own if alone_temperature is None else own * (float(network.temperature) / alone_temperature)
-            alone, up_to = network.log_probabilities(scaled), network.log_probabilities(total)
+            by_itself = torch.log_softmax(own / at[number] + network.prior, 1)
+            up_to = network.log_probabilities(total)
             sums[number] += torch.stack([
-                bits_of(alone, targets).sum(), (alone.argmax(1) == targets).double().sum(),
+                bits_of(by_itself, targets).sum(), (by_itself.argmax(1) == targets).double().sum(),
                 bits_of(up_to, targets).sum(), (up_to.argmax(1) == targets).double().sum(),
                 own.gather(1, targets[:, None]).double().sum(),
             ]).cpu()  # fmt: skip
@@ -105,21 +113,41 @@ def fit_temperature(
 ) -> float:
     """The read-out temperature with the fewest bits on the first `limit` positions of the segments.
 
+    Fewer positions are used for an alphabet of thousands of symbols, so that their scores fit in memory.
+    """
+    goodness, targets = _goodness_of(network, symbols, segments, limit)
+    return _best_temperature(goodness.sum(0), targets, network.prior)
+
+
+@torch.no_grad()
+def alone_temperatures(
+    network: SequenceNetwork, symbols: NDArray[np.integer], segments: Sequence[Segment], *, limit: int = 10_000
+) -> list[float]:
+    """For each layer the temperature at which its own goodness alone has the fewest bits; as `fit_temperature`."""
+    goodness, targets = _goodness_of(network, symbols, segments, limit)
+    return [_best_temperature(own, targets, network.prior) for own in goodness]
+
+
+def _goodness_of(
+    network: SequenceNetwork, symbols: NDArray[np.integer], segments: Sequence[Segment], limit: int
+) -> tuple[Tensor, Tensor]:
+    """Goodness (L, n, V) and targets (n,) of the first positions of the segments."""
+    limit = max(1, min(limit, FITTED_SCORES // len(network.alphabet) // network.config.layers))
+    goodness, targets = [], []
+    for contexts, real, past, scored in network.passes(symbols, leading(segments, limit)):
+        goodness.append(network.goodness(contexts, past)[:, scored])
+        targets.append(real[scored])
+    return torch.cat(goodness, 1), torch.cat(targets)
+
+
+def _best_temperature(scores: Tensor, targets: Tensor, prior: Tensor) -> float:
+    """The T of the fewest bits of softmax(S / T + prior).
+
     Bits are convex in 1/T, so golden-section search over log T finds the one minimum, to a part in a thousand.
     """
-    scores, targets = [], []
-    seen = 0
-    for contexts, real, past, scored in network.passes(symbols, segments):
-        scores.append(network.scores(contexts, past)[scored])
-        targets.append(real[scored])
-        seen += len(targets[-1])
-        if seen >= limit:
-            break
-    stacked, real = torch.cat(scores), torch.cat(targets)
 
     def bits(log_t: float) -> float:
-        log_p = torch.log_softmax(stacked / math.exp(log_t) + network.prior, 1)
-        return float(bits_of(log_p, real).mean())
+        return float(bits_of(torch.log_softmax(scores / math.exp(log_t) + prior, 1), targets).mean())
 
     low, high = math.log(0.05), math.log(200.0)
     ratio = (math.sqrt(5) - 1) / 2

@@ -17,12 +17,11 @@ Shape letters: B positions in a batch, V alphabet size, H units.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
 
-Goodness = Literal["agreement", "squares"]
+from ffseq.config import Goodness
 
 
 @dataclass(frozen=True)

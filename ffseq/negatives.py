@@ -18,12 +18,11 @@ Shape letters: B positions in a batch, K context length, V alphabet size, k nega
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
 
-Source = Literal["sampled", "expected", "argmax", "unigram", "corrupted"]
+from ffseq.config import Source
 
 
 @dataclass(frozen=True)
@@ -59,16 +58,17 @@ def draw(
         best = scores.scatter(1, targets[:, None], -torch.inf).argmax(1, keepdim=True)
         return Negatives(torch.zeros_like(scores).scatter_(1, best, 1.0), None)
     if source == "corrupted":
-        q = torch.full_like(scores, 1 / scores.shape[1])
+        log_q = torch.zeros_like(scores)
     elif source == "unigram":
         if unigram is None:
             raise ValueError("negatives 'unigram' need the frequencies of the training text")
-        q = unigram.expand_as(scores)
+        log_q = unigram.log().expand_as(scores)
     else:
-        q = torch.softmax(scores / temperature, 1)
+        log_q = scores / temperature
     if exclude_truth:
-        q = q.scatter(1, targets[:, None], 0.0)
-        q = q / q.sum(1, keepdim=True).clamp(min=torch.finfo(q.dtype).tiny)
+        # Before the softmax: afterwards nothing may be left, where the net is sure of the truth.
+        log_q = log_q.scatter(1, targets[:, None], -torch.inf)
+    q = torch.softmax(log_q, 1)
     weights = q if source == "expected" else _counts(_sample(q, count, generator), q)
     return Negatives(weights, q.clamp(min=1e-30).log())
 

@@ -101,24 +101,23 @@ class SequenceNetwork(nn.Module):
         below: Tensor | None = None
         length = contexts.shape[1] if self.is_causal else 1
         contexts = contexts.flatten(0, -2)
-        drop = round(drop * 256) / 256  # the resolution of the masks
         for number, layer in enumerate(self.stack()):
             if below is not None and self.is_causal:
                 before = past.get(number) if past is not None else None
                 below, remembered = with_past(below, length, dilation(number), before)
                 if past is not None:
                     past[number] = remembered
-            keep = None
+            keep, dropped = None, 0.0
             if drop and random is not None:
                 shape = (contexts.shape[0], layer.bias.shape[0])
-                keep = keep_mask(shape, drop, random, contexts.device)
-            activity = layer(contexts, below, keep, drop if keep is not None else 0.0, dtype=self.products)
+                keep, dropped = keep_mask(shape, drop, random, contexts.device)
+            activity = layer(contexts, below, keep, dropped, dtype=self.products)
             yield layer, below, activity
             below = normalised(activity.units)
 
-    def goodness(self, contexts: Tensor) -> Tensor:
-        """Goodness of every candidate in every layer, float32 (L, B, V), without dropout."""
-        return torch.stack([layer.goodness(activity) for layer, _, activity in self.upward(contexts)])
+    def goodness(self, contexts: Tensor, past: Past | None = None) -> Tensor:
+        """Goodness of every candidate in every layer, float32 (L, B, V), without dropout. See `upward`."""
+        return torch.stack([layer.goodness(activity) for layer, _, activity in self.upward(contexts, past=past)])
 
     def scores(self, contexts: Tensor, past: Past | None = None) -> Tensor:
         """Scores S, the goodness summed over layers, float32 (B, V), without dropout. See `upward`."""
@@ -197,7 +196,8 @@ class SequenceNetwork(nn.Module):
     ) -> str:
         """`start` and its continuation by up to max_new_tokens symbols; ends before `stop` if that comes first.
 
-        Same seed, same text. Raises FfseqError for a character of `start` that the alphabet does not have (unless
+        Same seed, same text. Of `start` the text returned has what the net saw, which is less where the alphabet drops
+        unknown characters. Raises FfseqError for a character of `start` that the alphabet does not have (unless
         the alphabet drops or replaces unknown characters) and UsageError for sampling options out of range.
         """
         prompt = self.alphabet.encode(start).tolist()
@@ -211,7 +211,7 @@ class SequenceNetwork(nn.Module):
             top_p=top_p,
             stop=stop,
         )
-        return start + "".join(pieces)
+        return self.alphabet.decode(prompt) + "".join(pieces)
 
     def score(self, text: str) -> Tensor:
         """Bits of each character of a text, float64 (number of characters,), the first one predicted from nothing.

@@ -15,15 +15,12 @@ All functions are pure; scores and signals are float32 (B, V), in nats where the
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from torch import Tensor
 
+from ffseq.config import Goodness, Objective, Scope, Source
 from ffseq.errors import UsageError
-from ffseq.negatives import Negatives, Source
-
-Objective = Literal["contrast", "likelihood", "nce", "threshold", "difference"]
+from ffseq.negatives import Negatives
 
 #: Which negative sources have a fixed point worth learning with which objective; everything else is refused.
 SOURCES: dict[Objective, tuple[Source, ...]] = {
@@ -76,22 +73,29 @@ def excludes_truth(objective: Objective, negatives: Source, exclude_truth: bool 
 
 
 def readout_temperature(
-    objective: Objective, negatives: Source, *, exclude_truth: bool, negatives_temperature: float, scope: str
+    objective: Objective,
+    negatives: Source,
+    *,
+    exclude_truth: bool,
+    negatives_temperature: float,
+    scope: Scope,
+    goodness: Goodness,
 ) -> float | None:
     """The temperature T for which softmax(S / T) is the learned distribution at the fixed point, or None.
 
     None means that theory has no answer and T has to be fitted. In scope `own` the layers each learn the whole
     distribution, and how far their sum overcounts depends on how alike they are: fitted too.
-    A threshold against the net's own softmax(S/τ), truth included, settles at S = log P / (1 + 1/τ) + f(context).
+    A threshold against the net's own softmax(S/τ), truth included, settles at S = log P / (1 + 1/τ) + f(context); with
+    `squares` f(context) is large and moves slowly, a net is rarely there, and T is fitted.
     """
     if scope == "own":
         return None
     if objective in ("contrast", "likelihood", "nce"):
         return 1.0
-    if objective == "threshold" and not exclude_truth:
+    if objective == "threshold" and goodness == "agreement" and not exclude_truth:
         if negatives in ("sampled", "expected"):
             return negatives_temperature / (1 + negatives_temperature)
-        if negatives in ("unigram",):
+        if negatives == "unigram":
             return 1.0
     return None
 

@@ -15,13 +15,23 @@ from ffseq.config import OptimiserConfig
 
 
 def make_optimiser(layers: Iterable[nn.Module], config: OptimiserConfig) -> torch.optim.Optimizer:
-    """An optimiser that moves weights along their changes. Biases do not decay."""
+    """An optimiser that moves weights along their changes. Biases do not decay.
+
+    Decay is decoupled for both kinds (Loshchilov & Hutter 2019); torch's SGD would send it through the momentum, so
+    there `apply_changes` does it, by the group's `decoupled_decay`.
+    """
     groups = []
     for layer in layers:
         weights = dict(layer.named_parameters())
         for is_bias in (False, True):
             group = [weight for name, weight in weights.items() if ("bias" in name) == is_bias and weight.numel()]
-            groups.append({"params": group, "weight_decay": 0.0 if is_bias else config.weight_decay})
+            decay = 0.0 if is_bias else config.weight_decay
+            own = (
+                {"weight_decay": 0.0, "decoupled_decay": decay}
+                if config.optimiser == "sgd"
+                else {"weight_decay": decay}
+            )
+            groups.append({"params": group, **own})
     if config.optimiser == "sgd":
         return torch.optim.SGD(groups, lr=config.learning_rate, momentum=config.beta1, maximize=True, fused=True)
     betas = (config.beta1, config.beta2)
@@ -37,6 +47,8 @@ def apply_changes(
             weight.grad = change.get(name)
     for group in optimiser.param_groups:
         group["lr"] = rate
+        if group.get("decoupled_decay"):
+            torch._foreach_mul_(group["params"], 1 - rate * group["decoupled_decay"])
     optimiser.step()
 
 

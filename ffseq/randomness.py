@@ -25,15 +25,18 @@ def generator(seed: int, purpose: str, step: int = 0, device: torch.device | str
     return torch.Generator(device=device).manual_seed(key(seed, purpose, step))
 
 
-def keep_mask(shape: tuple[int, ...], drop: float, generator: torch.Generator, device: torch.device) -> Tensor:
-    """Boolean mask that keeps each element with probability 1 − drop, drop rounded to a 256th.
+def keep_mask(
+    shape: tuple[int, ...], drop: float, generator: torch.Generator, device: torch.device
+) -> tuple[Tensor, float]:
+    """Boolean mask that keeps each element with probability 1 − drop, and drop as it was rounded, to a 256th.
 
     One random byte an element: eight times fewer draws than one float each, and the draws are what dropout costs.
     """
     size = int(np.prod(shape))
     words = torch.empty((size + 7) // 8, dtype=torch.int64, device=device)
     words.random_(-(2**63), None, generator=generator)
-    return words.view(torch.uint8)[:size].view(shape) >= round(drop * 256)
+    least = round(drop * 256)
+    return words.view(torch.uint8)[:size].view(shape) >= least, least / 256
 
 
 def permuted(index: NDArray[np.int64], size: int, seed: int) -> NDArray[np.int64]:

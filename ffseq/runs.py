@@ -8,22 +8,29 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
 from ffseq.alphabet import Unknown
 from ffseq.baselines.floors import corpus_floors
-from ffseq.checkpoint import Checkpoint, checkpoint_exists, load_checkpoint, replace_file, resolve_run
-from ffseq.config import TrainConfig, to_flat
+from ffseq.checkpoint import (
+    Checkpoint,
+    checkpoint_exists,
+    checkpoint_is_whole,
+    load_checkpoint,
+    replace_file,
+    resolve_run,
+)
+from ffseq.config import TrainConfig, from_flat, to_flat
 from ffseq.corpus import Corpus, load_corpus
 from ffseq.defaults import resolved
 from ffseq.errors import FfseqError, UsageError
-from ffseq.evaluation import Evaluation, evaluate_segments, figures
+from ffseq.evaluation import Evaluation, alone_temperatures, evaluate_segments, figures
 from ffseq.network import SequenceNetwork
 from ffseq.progress import Progress, duration
 from ffseq.report import plot_curves
-from ffseq.splits import Part
+from ffseq.splits import Part, tuning
 from ffseq.training import Trainer
 
 #: Texts up to this many bytes get their counting floors fitted without being asked.
@@ -53,6 +60,7 @@ def train(
     progress = progress or Progress(quiet=True)
     began = time.monotonic()
     folder, checkpoint = find_run(config)
+    config = decided(config, checkpoint)
     device, products = compute(config)
     corpus = load_corpus(
         config.text.corpus,
@@ -76,7 +84,9 @@ def train(
     except OSError as error:
         raise FfseqError(f"cannot make the run folder {folder}: {error.strerror}") from error
     trainer = Trainer(network, corpus, config, folder, progress)
-    if checkpoint is not None:
+    if checkpoint is None:
+        trainer.save("last")  # before anything else: from here on the run can be resumed
+    else:
         trainer.restore(checkpoint)
         _cut_log(folder / "log.jsonl", trainer.state.step)
     _write_json(folder / "options.json", to_flat(config))
@@ -105,16 +115,22 @@ def find_run(config: TrainConfig) -> tuple[Path, Checkpoint | None]:
     """The run folder, which may have to be made, and the checkpoint to go on from, if any."""
     run = config.run
     source = resume_source(run.resume, run.out_dir)
-    if run.out_dir is not None:
-        folder = Path(run.out_dir)
-    elif source is not None:
+    if source is not None:
         folder = source.parent
+        if run.out_dir is not None and Path(run.out_dir).resolve() != folder.resolve():
+            raise UsageError(
+                f"--out_dir {run.out_dir} is not the folder of the run to be resumed, {folder}: leave --out_dir out, "
+                "or copy the run first"
+            )
+    elif run.out_dir is not None:
+        folder = Path(run.out_dir)
     else:
         name = Path(config.text.corpus).name.split(".")[0] if config.text.corpus != "-" else "stdin"
         folder = Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"--out_dir {folder} is a file; give the name of a folder")
-    if source is None and folder.exists() and any(folder.iterdir()):
+    # A run that was killed while it wrote its first checkpoint leaves last.new and nothing else: nothing to lose.
+    if source is None and folder.exists() and any(path.name != "last.new" for path in folder.iterdir()):
         raise UsageError(
             f"the run folder {folder} is not empty: give another --out_dir, or continue that run with --resume auto"
         )
@@ -133,7 +149,7 @@ def resume_source(resume: str | None, out_dir: str | None) -> Path | None:
         if out_dir is None:
             raise UsageError("--resume auto needs --out_dir: the folder whose newest checkpoint is to be continued")
         last = Path(out_dir) / "last"
-        return last if checkpoint_exists(last) else None
+        return last if last.is_dir() or checkpoint_is_whole(last) else None
     path = Path(resume)
     if checkpoint_exists(path / "last"):
         return path / "last"
@@ -142,17 +158,53 @@ def resume_source(resume: str | None, out_dir: str | None) -> Path | None:
     raise UsageError(f"--resume {resume}: there is no run or checkpoint there")
 
 
+def resumed(path: Path | str, **changes: Any) -> TrainConfig:
+    """The settings to continue a run with: its own, and what is to change, such as max_iters=5000.
+
+    path: a run folder or a checkpoint folder. Raises UsageError where there is nothing to resume.
+    """
+    source = resume_source(str(path), None)
+    assert source is not None
+    return from_flat(recorded_options(source) | changes | {"resume": str(source), "out_dir": None})
+
+
+def recorded_options(source: Path) -> dict[str, Any]:
+    """The options of the run that a checkpoint comes from. Raises UsageError where it does not say."""
+    options = load_checkpoint(source).config.get("options")
+    if not isinstance(options, dict):
+        raise UsageError(f"{source} does not say how it was trained, so it cannot be resumed")
+    return options
+
+
+def decided(config: TrainConfig, checkpoint: Checkpoint | None = None) -> TrainConfig:
+    """The settings with dtype and number of threads decided: as recorded by the checkpoint, else here, once.
+
+    Both are recorded, since other ones do not give the same bits. --dtype auto is decided by timing one matrix product
+    in both types, --threads 0 means all the cores that this process may run on.
+    """
+    recorded = checkpoint.config.get("options", {}) if checkpoint is not None else {}
+    dtype, threads = config.run.dtype, config.run.threads or int(recorded.get("threads", 0)) or cores()
+    if dtype == "auto":
+        known = recorded.get("dtype", "auto")
+        torch.set_num_threads(threads)
+        dtype = known if known != "auto" else _faster_dtype(choose_device(config.run.device))
+    return replace(config, run=replace(config.run, dtype=dtype, threads=threads))
+
+
 def compute(config: TrainConfig) -> tuple[torch.device, torch.dtype]:
-    """Device and dtype of the products; sets the number of CPU threads. config.run.dtype has to be decided."""
-    set_threads(config.run.threads)
-    device = choose_device(config.run.device)
-    return device, torch.bfloat16 if config.run.dtype == "bfloat16" else torch.float32
+    """Device and dtype of the products of decided settings; sets the number of CPU threads."""
+    torch.set_num_threads(config.run.threads)
+    return choose_device(config.run.device), torch.bfloat16 if config.run.dtype == "bfloat16" else torch.float32
+
+
+def cores() -> int:
+    """The cores that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def set_threads(threads: int) -> None:
     """Use so many CPU threads; 0 means all the cores this process may run on."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    torch.set_num_threads(threads or cores)
+    torch.set_num_threads(threads or cores())
 
 
 def choose_device(name: str) -> torch.device:
@@ -162,14 +214,7 @@ def choose_device(name: str) -> torch.device:
     return torch.device("cuda" if name == "cuda" or (name == "auto" and torch.cuda.is_available()) else "cpu")
 
 
-def decide_dtype(config: TrainConfig) -> TrainConfig:
-    """The settings with `--dtype auto` decided by timing one matrix product in both types.
-
-    Called once for a run and recorded, since the types do not give the same bits.
-    """
-    if config.run.dtype != "auto":
-        return config
-    device = choose_device(config.run.device)
+def _faster_dtype(device: torch.device) -> Literal["float32", "bfloat16"]:
     seconds = {}
     for name, dtype in (("float32", torch.float32), ("bfloat16", torch.bfloat16)):
         left, right = (torch.ones(rows, 512, dtype=dtype, device=device) for rows in (256, 512))
@@ -180,8 +225,7 @@ def decide_dtype(config: TrainConfig) -> TrainConfig:
             float(product[0, 0])  # waits for a GPU
             times.append(time.perf_counter() - start)
         seconds[name] = min(times)
-    faster = seconds["bfloat16"] < 0.8 * seconds["float32"]
-    return replace(config, run=replace(config.run, dtype="bfloat16" if faster else "float32"))
+    return "bfloat16" if seconds["bfloat16"] < 0.8 * seconds["float32"] else "float32"
 
 
 def check_same(checkpoint: Checkpoint, corpus: Corpus, config: TrainConfig) -> None:
@@ -191,7 +235,9 @@ def check_same(checkpoint: Checkpoint, corpus: Corpus, config: TrainConfig) -> N
             f"{checkpoint.path} was trained with another alphabet than that of {corpus.name}; "
             "resume with the corpus and --alphabet of that run"
         )
-    recorded = checkpoint.config["corpus"]
+    recorded = checkpoint.config.get("corpus")
+    if recorded is None:
+        raise FfseqError(f"{checkpoint.path} holds a net and no run: it cannot be resumed")
     if recorded["content_sha256"] != corpus.content_sha256 or recorded["split_rule"] != corpus.split_rule:
         raise UsageError(
             f"{checkpoint.path} was trained on {recorded['name']} split {recorded['split_rule']}, and this text or "
@@ -199,7 +245,7 @@ def check_same(checkpoint: Checkpoint, corpus: Corpus, config: TrainConfig) -> N
         )
     now = to_flat(config)
     for name, value in checkpoint.config["network"].items():
-        if now[name] != value:
+        if now[name] != value and name != "dropout":
             raise UsageError(
                 f"--{name} {now[name]} differs from the checkpoint's {value}: a resumed net keeps its shape"
             )
@@ -221,7 +267,7 @@ def evaluate(
     *,
     split: str = "held_out",
     split_rule: str | None = None,
-    unknown: Unknown = "error",
+    unknown: Unknown | None = None,
     floors: str = "auto",
     threads: int = 0,
     device: str = "auto",
@@ -230,7 +276,8 @@ def evaluate(
 ) -> dict[str, Any]:
     """Score one part of a text with a trained network, as `ffseq evaluate` does.
 
-    corpus: another text than the run's own. Raises UsageError where the text has no such part, FfseqError for a
+    corpus: another text than the run's own; unknown: what to do with characters that the net does not know, by default
+    what it did in training. Raises UsageError where the text has no such part, FfseqError for a
     character that the net does not know.
     """
     progress = progress or Progress(quiet=True)
@@ -243,7 +290,7 @@ def evaluate(
         raise UsageError(f"{run} was trained on standard input: name a text, or pipe it in: ffseq evaluate {run} -")
     text = load_corpus(
         corpus or recorded["source"],
-        alphabet=network.alphabet.with_unknown(unknown),
+        alphabet=network.alphabet.with_unknown(unknown) if unknown else network.alphabet,
         split_rule=split_rule or (recorded["split_rule"] if corpus is None else "auto"),
     )
     part = {"held_out": text.held_out, "validation": text.validation, "train": text.train}[split]
@@ -251,7 +298,7 @@ def evaluate(
         raise UsageError(f"{text.name} split {text.split_rule} has no {split} part")
     if corpus is None and recorded["content_sha256"] != text.content_sha256:
         progress.say(f"the text of {text.name} is not the one that {run} was trained on")
-    evaluation = evaluate_segments(network, text.symbols, part.segments)
+    evaluation = evaluate_segments(network, text.symbols, part.segments, alone=_alone(network, text))
     return {
         "run": str(run),
         "corpus": text.name,
@@ -291,6 +338,13 @@ def sample_of(run: Path | str) -> str:
     return network.generate("", max_new_tokens=300, temperature=0.7).strip()
 
 
+def _alone(network: SequenceNetwork, corpus: Corpus) -> list[float]:
+    """Read-out temperatures of the layers alone, fitted on validation text, or on the end of the training part."""
+    part = corpus.validation
+    segments = part.segments if part is not None else tuning(corpus.train, corpus.split_rule)[1]
+    return alone_temperatures(network, corpus.symbols, segments)
+
+
 def figures_by_layer(evaluation: Evaluation, part: Part) -> list[dict[str, Any]]:
     """Figures of each layer as `--json` gives them: by its own goodness, and by the score summed up to it."""
     density = evaluation.symbols / part.characters
@@ -319,7 +373,7 @@ def _finish(
     path = folder / ("best" if state.best_bits is not None else "last")
     # In float32, as `ffseq evaluate` does: the figure of a net does not depend on how it was trained.
     network, _ = load_network(path, device=config.run.device)
-    held_out = evaluate_segments(network, corpus.symbols, corpus.held_out.segments)
+    held_out = evaluate_segments(network, corpus.symbols, corpus.held_out.segments, alone=_alone(network, corpus))
     validation = None
     if corpus.validation is not None:
         whole = evaluate_segments(network, corpus.symbols, corpus.validation.segments)

@@ -48,7 +48,9 @@ def filtered(
     if temperature == 0:
         return torch.zeros_like(log_p).scatter_(1, log_p.argmax(1, keepdim=True), 1.0)
     # Sorting is stable, so that of equally probable symbols the first of the alphabet stays.
-    ranked, order = (log_p / temperature).sort(dim=1, descending=True, stable=True)
+    # The most probable symbol at 0 and in float64: no temperature, however low, overflows.
+    scaled = ((log_p - log_p.amax(1, keepdim=True)).double() / temperature).to(log_p.dtype)
+    ranked, order = scaled.sort(dim=1, descending=True, stable=True)
     p = torch.softmax(ranked, 1)
     if top_k is not None:
         p[:, top_k:] = 0

@@ -78,8 +78,6 @@ class Trainer:
         assert run.max_iters is not None
         assert run.eval_interval is not None
         assert run.sample_interval is not None
-        if state.step == 0:
-            self.save("last")
         began, saved = time.monotonic() - state.seconds, time.monotonic()
         while (done := self._share_done()) < 1:
             if interrupted():
@@ -104,7 +102,7 @@ class Trainer:
 
     def save(self, name: str) -> None:
         """Write the checkpoint `best` (weights only) or `last` (with all that is needed to go on)."""
-        self._check_finite(all(bool(weight.isfinite().all()) for weight in self.network.parameters()))
+        self._check_finite(self._is_finite())
         state: dict[str, Any] | None = None
         tensors: dict[str, Tensor] | None = None
         if name == "last":
@@ -145,7 +143,8 @@ class Trainer:
         weights_in_order = [weight for group in self.optimiser.param_groups for weight in group["params"]]
         for key, value in tensors.items():
             _, index, name = key.split(".")
-            self.optimiser.state[weights_in_order[int(index)]][name] = value
+            weight = weights_in_order[int(index)]
+            self.optimiser.state[weight][name] = value.to(weight.device)
 
     def _update(self, rate: float) -> Update:
         run, state = self.config.run, self.state
@@ -268,7 +267,12 @@ class Trainer:
         """Figures of the shown weights on the given segments."""
         return evaluate_segments(self.shown, self.corpus.symbols, segments)
 
+    def _is_finite(self) -> bool:
+        sums = [total for total in self.state.sums.values() if isinstance(total, Tensor)]
+        return all(bool(value.isfinite().all()) for value in [*self.network.parameters(), *sums])
+
     def _sample(self) -> None:
+        self._check_finite(self._is_finite())
         random = generator(self.config.run.seed, "sample", self.state.step)
         shown = copy.deepcopy(self.shown).to("cpu") if self.shown.prior.is_cuda else self.shown
         prompt = np.asarray(self.corpus.symbols[self.start : self.start + self.network.block_size]).tolist()
@@ -309,12 +313,14 @@ class Trainer:
             exclude_truth=exclude,
             negatives_temperature=learning.negatives_temperature,
             scope=learning.scope,
+            goodness=self.config.network.goodness,
         )
         for network in (self.network, self.shown):
             network.temperature.fill_(temperature or 1.0)
             if self.unigram is not None and learning.objective != "nce":
-                # Against the frequencies q a threshold learns log P/q: the read-out puts log q back.
-                network.prior.copy_(self.unigram.log())
+                # Against the frequencies q a threshold learns log P/q, and log P/(q(1 − q)) where the truth, drawn
+                # with its own frequency, is left out: the read-out puts back what is missing.
+                network.prior.copy_(self.unigram.log() + (torch.log1p(-self.unigram) if exclude else 0.0))
         if temperature is not None:
             return
         if self.corpus.validation is not None:

@@ -91,7 +91,7 @@ def test_change_is_the_gradient_of_the_layers_own_objective(
     goodnesses, weights_of, below = [], [], None
     pending = []
     for number, layer in enumerate(layers, start=1):
-        keep = keep_mask((len(contexts), len(layer.bias)), drop, random, torch.device("cpu"))
+        keep, _ = keep_mask((len(contexts), len(layer.bias)), drop, random, torch.device("cpu"))
         weights = {name: weight.detach().clone().requires_grad_() for name, weight in layer.named_parameters()}
         own = layer_goodness(layer, weights, contexts, below, keep, drop)
         lower = sum((g.detach() for g in goodnesses), torch.zeros_like(own))
@@ -246,3 +246,47 @@ def test_auto_negatives() -> None:
 def test_every_pair_of_goodness_and_scope_is_covered() -> None:
     """The parametrised test above covers the whole declared table (a guard against a silently shrinking list)."""
     assert len(pairs()) * len(list(itertools.product(["agreement", "squares"], ["own", "below", "all"]))) == 14 * 6
+
+
+def test_normalised_activity_has_a_mean_square_of_one() -> None:
+    units = torch.randn(6, 50, generator=torch.Generator().manual_seed(0)).relu() * torch.tensor([[1e-2], [1], [9]] * 2)
+    torch.testing.assert_close(normalised(units).square().mean(1), torch.ones(6), rtol=1e-3, atol=0)
+    assert (normalised(torch.zeros(1, 5)) == 0).all()
+
+
+def test_probabilities_are_the_softmax_of_scores_over_temperature_with_the_prior() -> None:
+    network = small_network()
+    network.temperature.fill_(2.0)
+    network.prior.copy_(torch.tensor([0.0, 1.0, 0.0, -1.0, 0.5]))
+    scores = torch.tensor([[1.0, 2.0, 3.0, 4.0, 5.0]])
+    expected = torch.softmax(torch.tensor([[0.5, 2.0, 1.5, 1.0, 3.0]]), 1)
+    torch.testing.assert_close(network.log_probabilities(scores).exp(), expected)
+
+
+def test_reported_goodness_is_that_of_the_targets_and_of_the_expected_negatives() -> None:
+    network = small_network()
+    contexts, targets = batch()
+    update = learn(network, contexts, targets, LearningConfig(objective="likelihood"), random=generator(0, "t"))
+    goodness = network.goodness(contexts)
+    p = torch.softmax(goodness.sum(0), 1)
+    for number, own in enumerate(goodness):
+        real = torch.stack([own[i, c] for i, c in enumerate(targets)]).mean()
+        torch.testing.assert_close(update.positive[number], real)
+        torch.testing.assert_close(update.negative[number], (own * p).sum(1).mean())
+
+
+def test_in_scope_own_the_threshold_is_that_of_one_layer() -> None:
+    network = small_network(goodness="squares")
+    by_default, stated = (
+        learn(network, *batch(), LearningConfig(objective="threshold", scope="own", threshold=theta),
+              random=generator(0, "t")) for theta in (None, 12.0)
+    )  # fmt: skip
+    for one, two in zip(by_default.changes, stated.changes, strict=True):
+        assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_fresh_layers_have_pre_activities_of_standard_deviation_one() -> None:
+    network = small_network(units=400, block_size=8)
+    contexts = torch.randint(0, V, (200, 8), generator=torch.Generator().manual_seed(0))
+    for _, _, activity in network.upward(contexts):
+        assert 0.8 < float(activity.pre.std()) < 1.2

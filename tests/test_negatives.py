@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from ffseq.config import TrainConfig, from_flat, to_flat
 from ffseq.errors import UsageError
-from ffseq.negatives import corrupt, draw
+from ffseq.negatives import Negatives, corrupt, draw
 from ffseq.objective import SOURCES, check_combination, excludes_truth, readout_temperature, signal
 from ffseq.randomness import generator
 
@@ -31,6 +31,24 @@ def test_the_truth_is_never_a_negative_where_it_is_excluded(source: str, seed: i
     negatives = draw(source, scores, targets, count=count, exclude_truth=True, unigram=UNIGRAM, generator=random)
     assert (negatives.weights.gather(1, targets[:, None]) == 0).all()
     assert (negatives.weights >= 0).all()
+
+
+@pytest.mark.parametrize("source", ["sampled", "expected", "argmax"])
+def test_the_truth_is_no_negative_even_where_the_net_is_sure_of_it(source: str) -> None:
+    scores = torch.zeros(8, 5).scatter(1, torch.full((8, 1), 4), 300.0)
+    targets = torch.full((8,), 4)
+    weights = draw(source, scores, targets, count=2, exclude_truth=True, generator=generator(0, "t")).weights
+    assert (weights[:, 4] == 0).all()
+    torch.testing.assert_close(weights.sum(1), torch.ones(8))
+
+
+def test_what_is_left_of_a_source_without_the_truth_is_a_distribution() -> None:
+    """q without the truth is q(c) / (1 − q(r)), weights and log q alike."""
+    scores, targets = torch.randn(20, 5, generator=torch.Generator().manual_seed(1)), torch.arange(20) % 5
+    negatives = draw("expected", scores, targets, exclude_truth=True)
+    q = torch.softmax(scores, 1)
+    expected = (q / (1 - q.gather(1, targets[:, None]))).scatter(1, targets[:, None], 0)
+    torch.testing.assert_close(negatives.weights, expected)
 
 
 @given(source=st.sampled_from(SOURCES_ALL), seed=st.integers(0, 1000), count=st.integers(1, 5))
@@ -123,8 +141,6 @@ def _settle(objective: str, p: torch.Tensor, *, scores: torch.Tensor, rate: floa
         source = options["source"]
         if source == "unigram":  # the expectation over its draws
             q = options["unigram"].expand_as(rows)
-            from ffseq.negatives import Negatives
-
             negatives = Negatives(q, q.log())
         else:
             negatives = draw("expected", rows, everything, **weights)
@@ -134,6 +150,20 @@ def _settle(objective: str, p: torch.Tensor, *, scores: torch.Tensor, rate: floa
 
 
 P = torch.tensor([0.5, 0.25, 0.15, 0.07, 0.03])
+
+
+def test_difference_against_frequencies_settles_where_the_readout_puts_it_right() -> None:
+    """Truth left out, αS = log P − log q − log(1 − q) + const: the prior of the read-out is log q + log(1 − q)."""
+    q = torch.tensor([0.1, 0.3, 0.2, 0.25, 0.15])
+    everything = torch.arange(5)
+    scores = torch.zeros(5)
+    for _ in range(6000):
+        rows = scores.expand(5, 5)
+        without = q.expand(5, 5).scatter(1, everything[:, None], 0.0)
+        negatives = Negatives(without / without.sum(1, keepdim=True), None)
+        s, _ = signal("difference", rows, everything, negatives)
+        scores = scores + 0.5 * (P[:, None] * s).sum(0)
+    torch.testing.assert_close(torch.softmax(scores + q.log() + torch.log1p(-q), 0), P, atol=1e-4, rtol=0)
 
 
 def test_nce_settles_at_the_log_probabilities_up_to_a_constant() -> None:
@@ -151,7 +181,12 @@ def test_nce_settles_at_the_log_probabilities_up_to_a_constant() -> None:
 def test_threshold_against_its_own_softmax_settles_at_a_known_temperature(temperature: float) -> None:
     scores = _settle("threshold", P, scores=torch.zeros(5), rate=0.5, source="expected", temperature=temperature)
     readout = readout_temperature(
-        "threshold", "sampled", exclude_truth=False, negatives_temperature=temperature, scope="all"
+        "threshold",
+        "sampled",
+        exclude_truth=False,
+        negatives_temperature=temperature,
+        scope="all",
+        goodness="agreement",
     )
     assert readout is not None
     torch.testing.assert_close(torch.softmax(scores / readout, 0), P, atol=2e-3, rtol=0)

@@ -72,3 +72,21 @@ def test_the_rate_stays_between_nothing_and_its_peak(progress: float, step: int)
     assert rate_at(config, step, 1.0) == pytest.approx(0.01 * min(1, (step + 1) / 50))
     if step >= 50 and progress <= 0.3:
         assert math.isclose(rate, 0.5)
+
+
+def test_decay_of_weights_is_decoupled_for_both_kinds() -> None:
+    """Nothing but decay: w (1 − rate · decay) each step, momentum or not; biases stay."""
+    for kind in ("sgd", "adamw"):
+        config = OptimiserConfig(optimiser=kind, learning_rate=0.1, beta1=0.9, weight_decay=0.2)
+        network = small_network()
+        layers = list(network.stack())
+        for layer in layers:
+            layer.bias.fill_(1.0)
+        before = [layer.candidates.clone() for layer in layers]
+        optimiser = make_optimiser(layers, config)
+        for _ in range(5):
+            nothing = [{n: torch.zeros_like(w) for n, w in layer.named_parameters()} for layer in layers]
+            apply_changes(optimiser, layers, nothing, 0.1)
+        for layer, start in zip(layers, before, strict=True):
+            torch.testing.assert_close(layer.candidates, start * (1 - 0.1 * 0.2) ** 5)
+            assert (layer.bias == 1).all()

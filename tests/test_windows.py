@@ -62,6 +62,8 @@ def test_some_contexts_are_cut_short_and_only_at_their_far_end() -> None:
     contexts = torch.cat([c for c, _ in batches(range(100), short_contexts=0.5, batch_size=20)])
     cut = (contexts == 200).any(1).float().mean().item()
     assert 0.4 < cut < 0.65
+    lengths = {int(row.argmax()) for row in (contexts == 200).int() if row.any()}
+    assert lengths == {0, 1, 2, 3}  # from nothing at all to all but the furthest character
     padded = contexts == 200
     assert (padded[:, 1:] | ~padded[:, :-1]).all()
 

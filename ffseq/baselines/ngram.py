@@ -44,7 +44,7 @@ class _Level:
     grams: Ints
     first: Ints
     raw: _Counts
-    continuation: _Counts | None
+    continuation: _Counts
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ class KneserNey:
 
     def _at(self, length: int) -> _Counts:
         level = self.counts.levels[length]
-        return level.raw if length == self.order - 1 or level.continuation is None else level.continuation
+        return level.raw if length == self.order - 1 else level.continuation
 
 
 #: Of each position: the count of its symbol after its context, the context's total (0: never seen) and types.
@@ -160,7 +160,6 @@ def lookups(counts: Counts, symbols: NDArray[np.integer], positions: Ints, begin
         context = found[length]
         gram = _rank(level.grams, context * counts.alphabet_size + targets)
         gram = np.where(context >= 0, gram, -1)
-        assert level.continuation is not None
         looked.append((_looked(level.raw, context, gram), _looked(level.continuation, context, gram)))
     return looked
 

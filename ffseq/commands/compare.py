@@ -41,7 +41,7 @@ def run(verb: str, arguments: list[str], interrupted: Interrupt) -> int:
     from ffseq.comparison import METHODS, Comparison, Search, floor_rows
     from ffseq.corpus import load_corpus
     from ffseq.report import plot_comparison
-    from ffseq.runs import Interrupted, decide_dtype
+    from ffseq.runs import Interrupted, decided
 
     if options["resume"] is not None:
         raise UsageError("compare takes no --resume: the same command with the same --out_dir goes on")
@@ -54,7 +54,7 @@ def run(verb: str, arguments: list[str], interrupted: Interrupt) -> int:
                 f"--methods: there is no {name!r}{nearest(name, list(METHODS))}. Known: {', '.join(METHODS)}"
             )
     given = {key: value for key, value in options.items() if key not in (*OWN, "json", "quiet", "preset")}
-    config = decide_dtype(from_flat(given))
+    config = decided(from_flat(given))
     text = config.text
     corpus = load_corpus(text.corpus, alphabet=text.alphabet, unknown=text.unknown, split_rule=text.split_rule)
     rate, drop = config.optimiser.learning_rate, config.network.dropout or 0.0

@@ -27,7 +27,10 @@ def run(verb: str, arguments: list[str], interrupted: Interrupt) -> int:
         "--split_rule", type=str | None, default=None, help="shares such as 80/10/10; by default the run's"
     )
     parser.add_argument(
-        "--unknown", choices=["error", "drop", "replace"], default="error", help="characters that the net does not know"
+        "--unknown",
+        choices=["error", "drop", "replace"],
+        default=None,
+        help="what to do with characters that the net does not know; by default as in training",
     )
     parser.add_argument(
         "--floors", choices=["auto", "yes", "no"], default="auto", help="counting models; auto: texts of up to 20 MB"

@@ -23,7 +23,10 @@ def run(verb: str, arguments: list[str], interrupted: Interrupt) -> int:
     parser.add_argument("--stop", type=str | None, default=None, help="end a text before this")
     parser.add_argument("--seed", type=int, default=0, help="same seed, same text")
     parser.add_argument(
-        "--unknown", choices=["error", "drop"], default="error", help="characters of --start that the net does not know"
+        "--unknown",
+        choices=["error", "drop", "replace"],
+        default=None,
+        help="what to do with characters of --start that the net does not know; by default as in training",
     )
     add_compute_options(parser)
     options = parse(parser, arguments)
@@ -41,7 +44,7 @@ def run(verb: str, arguments: list[str], interrupted: Interrupt) -> int:
     filtered(torch.zeros(1, 2), **drawing)  # refuses bad values before the first sample is drawn
     set_threads(options["threads"])
     network, _ = load_network(options["run"], dtype=options["dtype"], device=options["device"])
-    alphabet = network.alphabet.with_unknown(options["unknown"])
+    alphabet = network.alphabet.with_unknown(options["unknown"]) if options["unknown"] else network.alphabet
     encoded = alphabet.encode(start, source="--start").tolist()
     start = alphabet.decode(encoded)
     live = sys.stdout.isatty() and not options["json"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import json
 from typing import Any
 
 from jsonargparse import ArgumentParser
@@ -24,11 +24,11 @@ _TITLES = {
 def run(verb: str, arguments: list[str], interrupted: Interrupt) -> int:
     """Train; prints a table, or with --json one object."""
     options = settings(arguments)
-    from ffseq.runs import decide_dtype, sample_of, train
+    from ffseq.runs import sample_of, train
 
     progress = make_progress(options)
     as_json = options["json"]
-    config = decide_dtype(from_flat({k: v for k, v in options.items() if k not in ("json", "quiet", "preset")}))
+    config = from_flat({k: v for k, v in options.items() if k not in ("json", "quiet", "preset")})
     result = train(config, preset=options["preset"], progress=progress, interrupted=interrupted)
     if as_json:
         print_json(result)
@@ -69,39 +69,41 @@ def settings_by(parser: ArgumentParser, arguments: list[str]) -> dict[str, Any]:
         skip = {"corpus"} if group is CorpusConfig else set()
         parser.add_class_arguments(group, skip=skip, help=_TITLES[name])
     first = parse(parser, arguments)
-    defaults = _base(first)
-    corpus = first["corpus"] or defaults.pop("corpus", None) or "fables"
-    defaults.pop("corpus", None)
-    parser.set_defaults(defaults)
+    base = _base(first, parser)
+    corpus = first["corpus"] or base.pop("corpus", None) or "fables"
+    base.pop("corpus", None)
+    parser.set_defaults(base)
     return parse(parser, arguments) | {"corpus": corpus}
 
 
-def _base(typed: dict[str, Any]) -> dict[str, Any]:
+def _base(typed: dict[str, Any], parser: ArgumentParser) -> dict[str, Any]:
     """What the typed options build on: a resumed run's settings, a preset's (else the corpus's own), or nothing."""
     from ffseq.catalogue import catalogue
     from ffseq.commands.presets import load_preset, preset_files
+    from ffseq.runs import recorded_options, resume_source
 
-    resumed = _resumed(typed)
-    if resumed is not None:
-        if typed["preset"] is not None:
+    source = resume_source(typed["resume"], typed["out_dir"])
+    if source is not None:
+        # With auto the preset was that of the run's beginning: the same command begins a run and goes on with it.
+        if typed["preset"] is not None and typed["resume"] != "auto":
             raise UsageError("--preset and --resume do not go together: a resumed run keeps its settings")
-        return {key: value for key, value in resumed.items() if key not in ("out_dir", "resume")}
+        return {key: value for key, value in recorded_options(source).items() if key not in ("out_dir", "resume")}
     if typed["preset"] is not None:
-        return load_preset(typed["preset"])
+        return _checked(load_preset(typed["preset"]), typed["preset"], parser)
     own = typed["corpus"] or "fables"
     return load_preset(own) | {"preset": own} if own in catalogue() and own in preset_files() else {}
 
 
-def _resumed(typed: dict[str, Any]) -> dict[str, Any] | None:
-    """The settings of the run to be continued, or None."""
-    from ffseq.runs import resume_source
-
-    source = resume_source(typed["resume"], typed["out_dir"])
-    if source is None:
-        return None
-    from ffseq.checkpoint import load_checkpoint
-
-    options = load_checkpoint(Path(source)).config.get("options")
-    if not isinstance(options, dict):
-        raise UsageError(f"{source} does not say how it was trained, so it cannot be resumed")
-    return options
+def _checked(preset: dict[str, Any], name: str, parser: ArgumentParser) -> dict[str, Any]:
+    """The values of a preset as if they had been typed, each of the type of its option. Raises UsageError."""
+    words = [f"--{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in preset.items()
+             if key != "corpus" and value is not None]  # fmt: skip
+    try:
+        typed = parse(parser, words)
+    except UsageError as error:
+        raise UsageError(f"preset {name}: {error}") from None
+    if not isinstance(preset.get("corpus", ""), str):
+        raise UsageError(f"preset {name}: corpus has to be a name or a path")
+    return {key: typed[key] if key in typed and preset[key] is not None else preset[key] for key in preset} | (
+        {"corpus": preset["corpus"]} if "corpus" in preset else {}
+    )

@@ -17,7 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ffseq.goodness import Activity, Goodness, candidate_change, goodness, pre_activity_change
+from ffseq.config import Goodness
+from ffseq.goodness import Activity, candidate_change, goodness, pre_activity_change
 
 
 def recency_scale(block_size: int, recency: float) -> Tensor:

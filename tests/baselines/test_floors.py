@@ -83,3 +83,28 @@ def test_aesop_in_hintons_size_has_the_anchored_floor(real_data: Path) -> None:
     # What is chosen on the last 25 training strings is not the best on the held-out ones, as it should be.
     chosen = corpus_floors(corpus)["kneser_ney"]["bits_per_character"]
     assert anchored["bits"] / 22_320 - 0.01 < chosen < anchored["bits"] / 22_320 + 0.01
+
+
+def test_a_corpus_chooses_order_and_discount_on_its_validation_part(tmp_path: Path) -> None:
+    text = markov_text(8000)
+    random = "".join(np.random.default_rng(0).choice(list("abcdefgh"), 800))
+    chosen = []
+    for held_out in (text[7200:], random):
+        floor = corpus_floors(load_corpus(written(tmp_path, text[:7200] + held_out)))["kneser_ney"]
+        chosen.append((floor["order"], floor["discount"]))
+    assert chosen[0] == chosen[1]
+
+
+def test_bits_are_per_character_of_the_text_dropped_ones_counted(tmp_path: Path) -> None:
+    path = written(tmp_path, "the cat sat; on THE mat. " * 100)
+    corpus = load_corpus(path, alphabet="text8", unknown="drop")
+    part = corpus.held_out
+    assert part.characters > part.symbols
+    assert corpus.validation is not None
+    figures = floors(
+        corpus.symbols, 27, train=(0, corpus.train.stop), choose_train=(0, corpus.train.stop),
+        validation=corpus.validation.segments, held_out=part.segments,
+    )  # fmt: skip
+    for name in ("unigram", "kneser_ney"):
+        expected = figures[name]["bits"] / part.characters
+        assert corpus_floors(corpus)[name]["bits_per_character"] == pytest.approx(expected)
