@@ -74,9 +74,8 @@ def save_checkpoint(
         _sync_folder(folder.parent)
         shutil.rmtree(old, ignore_errors=True)
     except OSError as error:
-        raise FfseqError(
-            f"cannot write the checkpoint {folder}: {error.strerror or error}. The checkpoint before it is kept."
-        ) from error
+        kept = " The checkpoint before it is kept." if checkpoint_is_whole(folder) else ""
+        raise FfseqError(f"cannot write the checkpoint {folder}: {error.strerror or error}.{kept}") from error
 
 
 def load_checkpoint(folder: Path) -> Checkpoint:
@@ -112,7 +111,7 @@ def resolve_run(path: Path) -> Path:
 
     Raises FfseqError where there is none.
     """
-    path = Path(path)
+    path = Path(os.path.abspath(path))  # a name for every folder, also for .
     for folder in (path / "best", path / "last", path):
         if checkpoint_exists(folder):
             return folder
@@ -201,7 +200,7 @@ def _candidates(folder: Path) -> list[Path]:
 
 
 def _json_bytes(content: dict[str, Any]) -> bytes:
-    return (json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False) + "\n").encode("utf-8")
+    return (json.dumps(content, indent=1, allow_nan=False) + "\n").encode("utf-8")
 
 
 def _tensor_bytes(tensors: dict[str, Tensor]) -> bytes:

@@ -6,6 +6,7 @@ is one JSON object; progress goes to standard error.
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -30,6 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     # First of all, before anything slow is imported: from here on Ctrl-C means "save and stop".
     interrupted = Interrupt()
     interrupted.install()
+    _open_streams()
     arguments = list(sys.argv[1:] if argv is None else argv)
     from ffseq.errors import FfseqError
 
@@ -56,6 +58,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
 
 
+def _open_streams() -> None:
+    """Standard streams that are there and take any character: a closed one is the null device, an ASCII one escapes."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 - open until the end
+        elif name == "stdout" and isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def _is_lack_of_memory(error: RuntimeError) -> bool:
     """Whether torch could not allocate a tensor; on the CPU it says so in the message only."""
     return any(words in str(error) for words in ("allocate memory", "out of memory", "Storage size calculation"))
@@ -73,14 +85,18 @@ def _dispatch(arguments: list[str], interrupted: Interrupt) -> int:
         print(f"ffseq {__version__}")
         return 0
     verb, rest = arguments[0], arguments[1:]
+    if verb.startswith("-"):
+        raise UsageError(f"options follow the verb: ffseq train {verb}, for example")
     if verb not in VERBS:
         raise UsageError(f"there is no verb {verb!r}{nearest(verb, list(VERBS))}. Verbs: {', '.join(VERBS)}")
     from importlib import import_module
 
+    module = import_module(f"ffseq.commands.{'presets' if verb in ('list', 'show', 'cp') else verb}")
     if verb not in ("train", "sample", "compare"):
+        if verb in ("evaluate", "floors"):
+            import_module("ffseq.runs")  # torch does not take it well to be interrupted while it is imported
         interrupted.end_at_once()
-    module = "presets" if verb in ("list", "show", "cp") else verb
-    return int(import_module(f"ffseq.commands.{module}").run(verb, rest, interrupted))
+    return int(module.run(verb, rest, interrupted))
 
 
 def _overview() -> str:

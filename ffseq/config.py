@@ -8,6 +8,9 @@ from typing import Any, Literal
 
 from ffseq.errors import UsageError
 
+#: No whole number among the settings may be larger.
+LARGEST = 2**31 - 1
+
 Goodness = Literal["agreement", "squares"]
 Objective = Literal["contrast", "likelihood", "nce", "threshold", "difference"]
 Scope = Literal["own", "below", "all"]
@@ -211,6 +214,9 @@ def check(config: TrainConfig) -> None:
     for name, value in not_negative.items():
         if value is not None and not (value >= 0 and math.isfinite(value)):
             raise UsageError(f"--{name} cannot be negative, got {value}")
+    for name, value in (positive | not_negative).items():
+        if isinstance(value, int) and value > LARGEST:
+            raise UsageError(f"--{name} can be {LARGEST} at most, got {value}")
     shares = {
         "dropout": net.dropout, "corruption": learn.corruption, "beta1": opt.beta1, "beta2": opt.beta2,
         "average": opt.average, "short_contexts": run.short_contexts,

@@ -12,9 +12,10 @@ import os
 import shutil
 import sys
 import tempfile
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,7 @@ from numpy.typing import NDArray
 from ffseq.alphabet import Alphabet
 from ffseq.catalogue import PREPARATIONS, Entry, catalogue, file_of
 from ffseq.errors import FfseqError, UsageError, nearest
+from ffseq.interrupt import nothing_to_save
 from ffseq.splits import Part, Segment, split
 from ffseq.textfile import TextFile
 
@@ -52,29 +54,42 @@ def load_corpus(
     alphabet: str | Alphabet = "auto",
     unknown: str = "error",
     split_rule: str = "auto",
+    known_splits: Mapping[str, str] | None = None,
 ) -> Corpus:
     """A corpus by catalogue name, by path to UTF-8 text (plain, .gz, .xz), or from standard input (`-`).
 
     alphabet: a kind, an Alphabet, or auto (the catalogue's, else the characters of the whole text: which characters
     there are is no knowledge about their order). split_rule: auto (the catalogue's, else 80/10/10), shares in per cent
-    of train/validation/held-out, `hinton` or `hinton-tuning` (see `ffseq.splits`). A bare word that is a catalogue
+    of train/validation/held-out, `hinton` or `hinton-tuning` (see `ffseq.splits`). known_splits: the rules that auto
+    means for texts with these SHA-256. A bare word that is a catalogue
     name is that corpus even where a file has the same name; write ./NAME for the file.
 
     Raises UsageError for an unknown name or split rule, FfseqError for a text that cannot be read or encoded.
     """
+    if not corpus:
+        raise UsageError("the name of the text is empty: give a catalogue name, a path, or - for standard input")
     card = catalogue().get(corpus)
     path: Path | None
     temporary: Path | None = None
     try:
         if corpus == "-":
-            path = temporary = _spooled()
+            path = temporary = _spooled(sys.stdin.buffer)
             name = "standard input"
         else:
             path, name = _found(corpus, card)
+            if path is not None and path.exists() and not (path.is_file() or path.is_dir()):
+                with path.open("rb") as pipe:
+                    path = temporary = _spooled(pipe)
         if alphabet == "auto":
             alphabet = card.alphabet if card is not None else "characters"
         rule = split_rule if split_rule != "auto" else card.split_rule if card is not None else "80/10/10"
-        return _prepared(name, card, path, alphabet, unknown, rule)
+        known = known_splits or {} if split_rule == "auto" else {}
+        return _prepared(name, card, path, alphabet, unknown, rule, known)
+    except OSError as error:
+        raise FfseqError(
+            f"cannot use the cache folder {cache_folder()} ({error.strerror or error}): set the environment variable "
+            "FFSEQ_CACHE to a folder that can be written"
+        ) from error
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
@@ -98,24 +113,35 @@ def _found(corpus: str, card: Entry | None) -> tuple[Path | None, str]:
     )
 
 
-def _spooled() -> Path:
-    """Standard input, copied to a temporary file: a text is read more than once."""
+def _spooled(pipe: IO[bytes]) -> Path:
+    """What comes through a pipe, copied to a temporary file: a text is read more than once."""
     folder = cache_folder()
     folder.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(dir=folder, prefix="stdin-", suffix=".txt")
-    with open(descriptor, "wb") as file:
-        shutil.copyfileobj(sys.stdin.buffer, file)
+    try:
+        with open(descriptor, "wb") as file, nothing_to_save():
+            shutil.copyfileobj(pipe, file)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
     return Path(name)
 
 
 def _prepared(
-    name: str, card: Entry | None, path: Path | None, alphabet: str | Alphabet, unknown: str, rule: str
+    name: str,
+    card: Entry | None,
+    path: Path | None,
+    alphabet: str | Alphabet,
+    unknown: str,
+    rule: str,
+    known_splits: Mapping[str, str],
 ) -> Corpus:
     text = TextFile(path, name)
     preparation = PREPARATIONS[card.preparation] if card is not None and card.preparation else None
     if preparation is not None:
         text = TextFile.of_text(preparation(text.whole() if path is not None else ""), name)
     content = text.scan().sha256
+    rule = known_splits.get(content, rule)
     asked = alphabet if isinstance(alphabet, str) else json.dumps(alphabet.to_json())
     policy = unknown if isinstance(alphabet, str) else alphabet.unknown
     key = hashlib.sha256("\n".join([str(_CACHE_VERSION), content, asked, policy, rule]).encode()).hexdigest()
@@ -149,6 +175,9 @@ def _cached(folder: Path) -> dict[str, Any] | None:
     """The description of a prepared corpus, or None where it is not there or not whole."""
     try:
         described = json.loads((folder / "corpus.json").read_text(encoding="utf-8"))
+        for part in ("train", "validation", "held_out"):
+            if described[part] is not None or part != "validation":
+                Part.from_json(described[part])
         whole = len(_mapped(folder, described)) == described["symbols"]
     except (OSError, ValueError, KeyError, TypeError, FfseqError):
         return None

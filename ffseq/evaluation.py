@@ -8,7 +8,7 @@ Shape letters: B positions in a batch, V alphabet size, L layers.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -67,11 +67,12 @@ def evaluate_segments(
     *,
     alone: Sequence[float] | None = None,
     batch_size: int = 2048,
+    tick: Callable[[int], None] = lambda done: None,
 ) -> Evaluation:
     """Score every position of the segments of `symbols` (N,).
 
     alone: for each layer the temperature at which its own goodness is read out (see `alone_temperatures`); without it
-    the net's, which is made for the sum of all layers.
+    the net's, which is made for the sum of all layers. tick: told after each batch how many symbols are scored.
     """
     depth = network.config.layers
     at = [float(network.temperature)] * depth if alone is None else alone
@@ -101,6 +102,7 @@ def evaluate_segments(
         bits += float(bits_of(log_p, targets).sum())
         correct += int((log_p.argmax(1) == targets).sum())
         count += len(targets)
+        tick(count)
     means = (sums / max(count, 1)).tolist()
     dead = [1 - float(on.float().mean()) for on in alive]
     layers = tuple(LayerFigures(*[*row, share]) for row, share in zip(means, dead, strict=True))

@@ -10,7 +10,25 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
+
+_installed: Interrupt | None = None
+
+
+@contextmanager
+def nothing_to_save() -> Iterator[None]:
+    """While this lasts a signal ends the program at once: around waiting for standard input, say."""
+    interrupt = _installed
+    if interrupt is None or interrupt.at_once:
+        yield
+        return
+    interrupt.end_at_once()
+    try:
+        yield
+    finally:
+        interrupt.at_once = False
 
 
 class Interrupt:
@@ -26,8 +44,10 @@ class Interrupt:
 
     def install(self) -> None:
         """Take over SIGINT and SIGTERM. Does nothing outside the main thread, where Python allows no handlers."""
+        global _installed
         if threading.current_thread() is not threading.main_thread():
             return
+        _installed = self
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._handle)
 

@@ -20,7 +20,10 @@ def duration(seconds: float) -> str:
 
 
 class Progress:
-    """Writes progress for people. With quiet=True it writes nothing."""
+    """Writes progress for people. With quiet=True it writes nothing.
+
+    Progress is not the work: where nobody can read it any more (a closed pipe, a full disk), it falls silent.
+    """
 
     def __init__(self, *, quiet: bool = False, stream: TextIO | None = None, plain_interval: float = 5.0) -> None:
         self.quiet = quiet
@@ -34,7 +37,7 @@ class Progress:
         """A line that stays."""
         if not self.quiet:
             self._clear()
-            print(text, file=self.stream, flush=True)
+            self._write(text + "\n")
 
     def status(self, text: str) -> None:
         """A line about now: renewed in place at a terminal; in a pipe written every few seconds."""
@@ -45,14 +48,21 @@ class Progress:
             if now - self._last >= 0.1:
                 self._clear()
                 shown = text[: shutil.get_terminal_size().columns - 1]  # a line that wraps cannot be renewed
-                self.stream.write(shown)
-                self.stream.flush()
+                self._write(shown)
                 self._width, self._last = len(shown), now
         elif now - self._last >= self.plain_interval:
             self._last = now
-            print(text, file=self.stream, flush=True)
+            self._write(text + "\n")
 
     def _clear(self) -> None:
         if self.live and self._width:
-            self.stream.write("\r\x1b[2K")
+            self._write("\r\x1b[2K")
             self._width = 0
+
+    def _write(self, text: str) -> None:
+        try:
+            # File names may hold bytes that are no text.
+            self.stream.write(text.encode("utf-8", "backslashreplace").decode("utf-8"))
+            self.stream.flush()
+        except OSError:
+            self.quiet = True

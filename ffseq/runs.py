@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
@@ -18,12 +20,13 @@ from ffseq.checkpoint import (
     Checkpoint,
     checkpoint_exists,
     checkpoint_is_whole,
+    json_or_none,
     load_checkpoint,
     replace_file,
     resolve_run,
 )
 from ffseq.config import TrainConfig, from_flat, to_flat
-from ffseq.corpus import Corpus, load_corpus
+from ffseq.corpus import Corpus, cache_folder, load_corpus
 from ffseq.defaults import resolved
 from ffseq.errors import FfseqError, UsageError
 from ffseq.evaluation import Evaluation, alone_temperatures, evaluate_segments, figures
@@ -35,6 +38,13 @@ from ffseq.training import Trainer
 
 #: Texts up to this many bytes get their counting floors fitted without being asked.
 FLOORS_BYTES = 20_000_000
+MOST_THREADS = 1024
+#: What a resumed run may do differently: how fast and how long it learns, and what it tells.
+CHANGEABLE = frozenset({
+    "corpus", "unknown", "dropout", "learning_rate", "weight_decay", "warmup_iters", "constant_share", "final_rate",
+    "out_dir", "resume", "max_iters", "max_seconds", "eval_interval", "log_interval", "sample_interval",
+    "checkpoint_seconds", "floors", "threads", "device", "dtype",
+})  # fmt: skip
 
 
 class Interrupted(FfseqError):
@@ -74,7 +84,7 @@ def train(
     assert config.network.block_size is not None
     if corpus.train.stop - corpus.train.start <= config.network.block_size:
         raise FfseqError(
-            f"the training part of {corpus.name} has {corpus.train.symbols} symbols, fewer than the context of "
+            f"the training part of {corpus.name} has {corpus.train.symbols} symbols, no more than the context of "
             f"{config.network.block_size}: use a longer text or a smaller --block_size"
         )
     network = SequenceNetwork(config.network, corpus.alphabet, seed=config.run.seed).to(device)
@@ -83,7 +93,20 @@ def train(
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise FfseqError(f"cannot make the run folder {folder}: {error.strerror}") from error
-    trainer = Trainer(network, corpus, config, folder, progress)
+    with _alone_in(folder):
+        return _run(Trainer(network, corpus, config, folder, progress), checkpoint, preset, interrupted, began)
+
+
+def _run(
+    trainer: Trainer,
+    checkpoint: Checkpoint | None,
+    preset: str | None,
+    interrupted: Callable[[], bool],
+    began: float,
+) -> dict[str, Any]:
+    """From the first checkpoint to result.json."""
+    network, corpus, config = trainer.network, trainer.corpus, trainer.config
+    folder, progress = trainer.folder, trainer.progress
     if checkpoint is None:
         trainer.save("last")  # before anything else: from here on the run can be resumed
     else:
@@ -96,7 +119,7 @@ def train(
         f"{corpus.name}: {corpus.train.symbols:,} training symbols of {len(corpus.alphabet)} kinds; "
         f"{network.parameter_count():,} weights in {config.network.layers} layers; "
         f"objective {config.learning.objective}, {_method(config)}; "
-        f"{config.run.dtype} products on {device.type}, "
+        f"{config.run.dtype} products on {network.prior.device.type}, "
         f"{torch.get_num_threads()} threads; run folder {folder}"
     )
     if not trainer.run(interrupted):
@@ -105,6 +128,28 @@ def train(
     result["seconds"] = time.monotonic() - began
     _write_json(folder / "result.json", result)
     return result
+
+
+@contextlib.contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Hold the run folder while training in it. Raises UsageError where another process does.
+
+    The lock is the system's, so it goes with the process, however that ends. Where there are no such locks, none is
+    held.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    with (folder / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UsageError(f"another process is training in {folder}: give another --out_dir") from None
+        except OSError:
+            pass  # a file system without locks
+        yield
 
 
 def _method(config: TrainConfig) -> str:
@@ -130,7 +175,7 @@ def find_run(config: TrainConfig) -> tuple[Path, Checkpoint | None]:
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"--out_dir {folder} is a file; give the name of a folder")
     # A run that was killed while it wrote its first checkpoint leaves last.new and nothing else: nothing to lose.
-    if source is None and folder.exists() and any(path.name != "last.new" for path in folder.iterdir()):
+    if source is None and folder.exists() and any(path.name not in ("last.new", ".lock") for path in folder.iterdir()):
         raise UsageError(
             f"the run folder {folder} is not empty: give another --out_dir, or continue that run with --resume auto"
         )
@@ -150,7 +195,9 @@ def resume_source(resume: str | None, out_dir: str | None) -> Path | None:
             raise UsageError("--resume auto needs --out_dir: the folder whose newest checkpoint is to be continued")
         last = Path(out_dir) / "last"
         return last if last.is_dir() or checkpoint_is_whole(last) else None
-    path = Path(resume)
+    if not resume:
+        raise UsageError("--resume is empty: give auto, or the path of a run")
+    path = Path(os.path.abspath(resume)) if resume in (".", "..") else Path(resume)
     if checkpoint_exists(path / "last"):
         return path / "last"
     if checkpoint_exists(path):
@@ -183,17 +230,18 @@ def decided(config: TrainConfig, checkpoint: Checkpoint | None = None) -> TrainC
     in both types, --threads 0 means all the cores that this process may run on.
     """
     recorded = checkpoint.config.get("options", {}) if checkpoint is not None else {}
-    dtype, threads = config.run.dtype, config.run.threads or int(recorded.get("threads", 0)) or cores()
+    dtype: str = config.run.dtype
+    threads = config.run.threads or int(recorded.get("threads", 0)) or cores()
     if dtype == "auto":
         known = recorded.get("dtype", "auto")
-        torch.set_num_threads(threads)
+        set_threads(threads)
         dtype = known if known != "auto" else _faster_dtype(choose_device(config.run.device))
-    return replace(config, run=replace(config.run, dtype=dtype, threads=threads))
+    return replace(config, run=replace(config.run, dtype=dtype, threads=threads))  # type: ignore[arg-type]
 
 
 def compute(config: TrainConfig) -> tuple[torch.device, torch.dtype]:
     """Device and dtype of the products of decided settings; sets the number of CPU threads."""
-    torch.set_num_threads(config.run.threads)
+    set_threads(config.run.threads)
     return choose_device(config.run.device), torch.bfloat16 if config.run.dtype == "bfloat16" else torch.float32
 
 
@@ -203,7 +251,9 @@ def cores() -> int:
 
 
 def set_threads(threads: int) -> None:
-    """Use so many CPU threads; 0 means all the cores this process may run on."""
+    """Use so many CPU threads; 0 means all the cores this process may run on. Raises UsageError."""
+    if not 0 <= threads <= MOST_THREADS:
+        raise UsageError(f"--threads has to be between 0 (all cores) and {MOST_THREADS}, got {threads}")
     torch.set_num_threads(threads or cores())
 
 
@@ -214,12 +264,32 @@ def choose_device(name: str) -> torch.device:
     return torch.device("cuda" if name == "cuda" or (name == "auto" and torch.cuda.is_available()) else "cpu")
 
 
-def _faster_dtype(device: torch.device) -> Literal["float32", "bfloat16"]:
+def _faster_dtype(device: torch.device) -> str:
+    """The faster type for products on this machine: measured once, then remembered in the cache folder.
+
+    Measured anew each time, a busy moment could give the same command other bits.
+    """
+    known = cache_folder() / "dtype.json"
+    what = "|".join([platform.node(), platform.processor(), str(cores()), device.type, torch.__version__])
+    try:
+        remembered = json_or_none(known.read_bytes())
+    except OSError:
+        remembered = None
+    table = remembered if isinstance(remembered, dict) else {}
+    if table.get(what) not in ("float32", "bfloat16"):
+        table[what] = _measured_dtype(device)
+        with contextlib.suppress(OSError):  # a cache that cannot be written costs the next run a moment
+            known.parent.mkdir(parents=True, exist_ok=True)
+            replace_file(known, json.dumps(table, indent=1).encode())
+    return str(table[what])
+
+
+def _measured_dtype(device: torch.device) -> str:
     seconds = {}
     for name, dtype in (("float32", torch.float32), ("bfloat16", torch.bfloat16)):
         left, right = (torch.ones(rows, 512, dtype=dtype, device=device) for rows in (256, 512))
         times = []
-        for _ in range(5):  # the first one warms up; a processor without bfloat16 takes a tenth of a second for each
+        for _ in range(9):  # the first one warms up; a processor without bfloat16 takes a tenth of a second for each
             start = time.perf_counter()
             product = left @ right
             float(product[0, 0])  # waits for a GPU
@@ -229,7 +299,7 @@ def _faster_dtype(device: torch.device) -> Literal["float32", "bfloat16"]:
 
 
 def check_same(checkpoint: Checkpoint, corpus: Corpus, config: TrainConfig) -> None:
-    """Refuse to resume with another text, alphabet or network than the checkpoint's. Raises UsageError."""
+    """Refuse to resume with another text, alphabet, net or rule of learning than the run's. Raises UsageError."""
     if checkpoint.alphabet != corpus.alphabet.to_json():
         raise UsageError(
             f"{checkpoint.path} was trained with another alphabet than that of {corpus.name}; "
@@ -243,11 +313,12 @@ def check_same(checkpoint: Checkpoint, corpus: Corpus, config: TrainConfig) -> N
             f"{checkpoint.path} was trained on {recorded['name']} split {recorded['split_rule']}, and this text or "
             "split differs; resume with the same corpus, or start a new run"
         )
-    now = to_flat(config)
-    for name, value in checkpoint.config["network"].items():
-        if now[name] != value and name != "dropout":
+    was = checkpoint.config["options"]
+    for name, value in to_flat(config).items():
+        if name not in CHANGEABLE and name in was and was[name] != value and name not in ("alphabet", "split_rule"):
             raise UsageError(
-                f"--{name} {now[name]} differs from the checkpoint's {value}: a resumed net keeps its shape"
+                f"--{name} {value} differs from the run's {was[name]}: a resumed run keeps it. Leave --{name} out, or "
+                "begin a new run"
             )
 
 
@@ -288,17 +359,30 @@ def evaluate(
         raise UsageError(f"{run} does not say what it was trained on: name a text, ffseq evaluate {run} CORPUS")
     if corpus is None and recorded["source"] == "-":
         raise UsageError(f"{run} was trained on standard input: name a text, or pipe it in: ffseq evaluate {run} -")
+    known = {recorded["content_sha256"]: recorded["split_rule"]} if recorded else {}
     text = load_corpus(
-        corpus or recorded["source"],
+        recorded["source"] if corpus is None else corpus,
         alphabet=network.alphabet.with_unknown(unknown) if unknown else network.alphabet,
         split_rule=split_rule or (recorded["split_rule"] if corpus is None else "auto"),
+        known_splits=known,
     )
     part = {"held_out": text.held_out, "validation": text.validation, "train": text.train}[split]
     if part is None:
         raise UsageError(f"{text.name} split {text.split_rule} has no {split} part")
     if corpus is None and recorded["content_sha256"] != text.content_sha256:
         progress.say(f"the text of {text.name} is not the one that {run} was trained on")
-    evaluation = evaluate_segments(network, text.symbols, part.segments, alone=_alone(network, text))
+    if known.get(text.content_sha256, text.split_rule) != text.split_rule:
+        progress.say(
+            f"warning: {run} was trained on this text split {known[text.content_sha256]}: it may have learned some of "
+            f"what split {text.split_rule} holds out"
+        )
+    evaluation = evaluate_segments(
+        network,
+        text.symbols,
+        part.segments,
+        alone=_alone(network, text),
+        tick=lambda done: progress.status(f"scoring: {done / part.symbols:.0%}"),
+    )
     return {
         "run": str(run),
         "corpus": text.name,
@@ -368,20 +452,29 @@ def _finish(
     progress: Progress,
     interrupted: Callable[[], bool],
 ) -> dict[str, Any]:
-    """Held-out figures of the best checkpoint (the last where there is no validation), floors, plot."""
+    """Held-out figures of the best checkpoint (the last where there is no validation), floors, plot.
+
+    result.json is there as soon as the net's own figures are: nothing that comes after can lose them.
+    """
     state = trainer.state
-    path = folder / ("best" if state.best_bits is not None else "last")
+    best = folder / "best"
+    if state.best_bits is not None and not checkpoint_exists(best):
+        progress.say(f"{best} is gone: these are the figures of {folder / 'last'}")
     # In float32, as `ffseq evaluate` does: the figure of a net does not depend on how it was trained.
-    network, _ = load_network(path, device=config.run.device)
-    held_out = evaluate_segments(network, corpus.symbols, corpus.held_out.segments, alone=_alone(network, corpus))
+    network, _ = load_network(best if checkpoint_exists(best) else folder / "last", device=config.run.device)
+
+    def scoring(part: Part, alone: list[float] | None = None) -> Evaluation:
+        def tick(done: int) -> None:
+            if interrupted():
+                raise Interrupted(f"interrupted while scoring; the net is saved, finish with --resume {folder}")
+            progress.status(f"scoring: {done / part.symbols:.0%}")
+
+        return evaluate_segments(network, corpus.symbols, part.segments, alone=alone, tick=tick)
+
+    held_out = scoring(corpus.held_out, _alone(network, corpus))
     validation = None
     if corpus.validation is not None:
-        whole = evaluate_segments(network, corpus.symbols, corpus.validation.segments)
-        validation = figures(whole, corpus.validation)["bits_per_character"]
-    try:
-        floors = floors_if_asked(corpus, config.run.floors, progress, interrupted)
-    except Interrupted as stop:
-        raise Interrupted(f"{stop}; the net is saved, finish with --resume {folder}") from None
+        validation = figures(scoring(corpus.validation), corpus.validation)["bits_per_character"]
     result: dict[str, Any] = {"run": str(folder), "corpus": corpus.name}
     result |= figures(held_out, corpus.held_out)
     result |= {
@@ -398,10 +491,17 @@ def _finish(
         "seed": config.run.seed,
         "dtype": config.run.dtype,
         "per_layer": figures_by_layer(held_out, corpus.held_out),
-        "floors": floors,
+        "floors": None,
     }
+    _write_json(folder / "result.json", result)
+    try:
+        result["floors"] = floors_if_asked(corpus, config.run.floors, progress, interrupted)
+    except Interrupted as stop:
+        raise Interrupted(f"{stop}; the net is saved, finish with --resume {folder}") from None
+    except (OSError, MemoryError) as error:
+        progress.say(f"the counting models could not be fitted ({error}); the figures of the net are whole")
     progress.say(f"learned for {duration(state.seconds)}")
-    plot_curves(folder, floors)
+    plot_curves(folder, result["floors"])
     return result
 
 
@@ -410,11 +510,11 @@ def _cut_log(path: Path, step: int) -> None:
     if not path.exists():
         return
     kept = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             if json.loads(line)["step"] <= step:
                 kept.append(line + "\n")
-        except (ValueError, KeyError):
+        except (ValueError, KeyError, TypeError):
             continue  # the last line of a killed run may be cut short
     replace_file(path, "".join(kept).encode("utf-8"))
 

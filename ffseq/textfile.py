@@ -108,7 +108,7 @@ class TextFile:
         assert self.path is not None
         if self.path.is_dir():
             raise FfseqError(f"{self.path} is a folder; give the path of a text file")
-        opener = {".gz": gzip.open, ".xz": lzma.open}.get(self.path.suffix, open)
+        opener = {".gz": gzip.open, ".xz": lzma.open}.get(self.path.suffix.lower(), open)
         return opener(self.path, "rb")  # type: ignore[operator, no-any-return]
 
     def _not_utf8(self, data: bytes, start: int, offset: int, line: int) -> FfseqError:

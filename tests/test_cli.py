@@ -6,9 +6,11 @@ import gzip
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -248,6 +250,17 @@ def test_malformed_texts_are_refused(name: str, words: str, tmp_path: Path, caps
         (["train", "--resume", "auto"], "--out_dir"),
         (["train", "--resume", "nowhere"], "nowhere"),
         (["trian"], "train"),
+        (["train", ""], "empty"),
+        (["train", "--units", "1.5"], "--units: expected a whole number, got 1.5"),
+        (["train", "--max_iters", "1e1"], "--max_iters: expected a whole number, got 10.0"),
+        (["train", "--exclude_truth", "maybe"], "--exclude_truth: expected true or false, got maybe"),
+        (["train", "--scope", "al"], "--scope: expected own or below or all, got al"),
+        (["train", "--num_negatives", "99999999999999999999"], "--num_negatives"),
+        (["train", "--dropout", "0.999"], "--dropout"),
+        (["train", "--threads", "100000"], "--threads"),
+        (["train", "--resume", ""], "--resume"),
+        (["--json", "list"], "follow the verb"),
+        (["corpora", "list", "junk"], "corpora show junk"),
         (["sample", "nowhere"], "nowhere"),
         (["sample"], "run"),
         (["evaluate", "nowhere"], "nowhere"),
@@ -279,7 +292,7 @@ def test_bad_sampling_options_are_refused(option: str, run_folder: str, capsys: 
 def test_a_cache_that_cannot_be_written_and_a_net_that_does_not_fit_are_sentences(
     text: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    huge = [*QUICK, "--units", "100000000000", "--out_dir", text + ".run"]
+    huge = [*QUICK, "--units", "1000000000", "--out_dir", text + ".run"]
     assert "not enough memory" in refused(capsys, "train", text, "--quiet", *huge, status=1)
     monkeypatch.setenv("FFSEQ_CACHE", text)
     assert text in refused(capsys, "train", text, *QUICK, "--out_dir", text + ".other", status=1)
@@ -317,6 +330,155 @@ def test_a_preset_with_an_unknown_option_is_refused(tmp_path: Path, capsys: pyte
     assert "YAML" in refused(capsys, "train", "--preset", str(preset))
 
 
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("units: abc", "--units"), ("units: 1.5", "--units"), ("layers: null", "--layers"),
+        ("layers: true", "--layers"),
+        ("objective: foo", "--objective"), ("seed: 1e400", "--seed"), ("split_rule: 80", "split_rule"),
+        ("corpus: 5", "corpus"), ("learning_rate: -1", "--learning_rate"), ("- units", "name: value"),
+    ],
+)  # fmt: skip
+def test_values_of_a_preset_are_checked_as_if_typed(
+    content: str, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("bad.yaml").write_text(content)
+    error = refused(capsys, "train", "--preset", "bad.yaml", "--floors", "no")
+    assert words in error
+    assert "bad.yaml" in error or "split_rule" in content
+    Path("latin.yaml").write_bytes(b"# \xe9\nunits: 3\n")
+    assert "latin.yaml" in refused(capsys, "show", "latin.yaml", status=1)
+
+
+@pytest.mark.parametrize(
+    "changed", [["--optimiser", "sgd"], ["--average", "0.9"], ["--seed", "5"], ["--objective", "likelihood"],
+                ["--batch_size", "8"], ["--temperature", "2"]]
+)  # fmt: skip
+def test_a_resumed_run_keeps_what_it_learns_by(
+    changed: list[str], run_folder: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    error = refused(capsys, "train", "--resume", run_folder, "--max_iters", "30", *changed, status=2)
+    assert f"{changed[0]} {changed[1]}" in error
+    assert "differs from the run's" in error
+    slower = as_json(capsys, "train", "--resume", run_folder, "--max_iters", "30", "--learning_rate", "0.0001")
+    assert slower["iterations"] == 30
+
+
+def test_the_command_that_began_a_run_also_resumes_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    command = ["train", "--preset", "fables", *QUICK, "--out_dir", "run", "--resume", "auto", "--floors", "no"]
+    one, two = as_json(capsys, *command), as_json(capsys, *command)
+    assert one["bits_per_character"] == two["bits_per_character"]
+    assert two["iterations"] == 20
+
+
+def test_evaluate_keeps_the_runs_policy_and_split(
+    text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mixed = tmp_path / "mixed.txt"
+    mixed.write_text(TEXT + "É" + TEXT)
+    for unknown, alphabet in (("drop", "text8"), ("replace", "text8")):
+        folder = str(tmp_path / unknown)
+        options = ["--alphabet", alphabet, "--unknown", unknown, "--split_rule", "50/0/50", "--out_dir", folder]
+        trained = as_json(capsys, "train", str(mixed), *QUICK, *options)
+        again = as_json(capsys, "evaluate", folder)
+        assert again["bits_per_character"] == pytest.approx(trained["bits_per_character"])
+        # Through a pipe the text has no name; by its content it is known, and split as it was.
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(mixed.read_bytes())))
+        piped = as_json(capsys, "evaluate", folder, "-")
+        assert piped["characters"] == again["characters"]
+        assert main(["evaluate", folder, "--split_rule", "10/10/80"]) == 0
+        assert "may have learned" in capsys.readouterr().err
+
+
+def test_a_pipe_given_as_a_path_is_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    writer = threading.Thread(target=lambda: fifo.write_text(TEXT))
+    writer.start()
+    result = as_json(capsys, "train", str(fifo), *QUICK, "--out_dir", str(tmp_path / "run"))
+    writer.join()
+    assert result["iterations"] == 20
+
+
+def test_names_that_are_not_utf8(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    name = os.fsdecode(bytes(tmp_path) + b"/\xff.txt")
+    Path(name).write_text(TEXT)
+    assert as_json(capsys, "train", name, *QUICK, "--out_dir", name + ".run")["iterations"] == 20
+    assert as_json(capsys, "evaluate", name + ".run")["characters"] == len(TEXT) - len(TEXT) * 90 // 100
+
+
+def test_a_checkpoint_folder_may_be_called_dot(
+    run_folder: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(Path(run_folder) / "best")
+    assert as_json(capsys, "sample", ".", "--max_new_tokens", "3")["samples"]
+    assert "--threads" in refused(capsys, "evaluate", ".", "--threads", "-1", status=2)
+    monkeypatch.chdir(run_folder)
+    assert as_json(capsys, "train", "--resume", ".", "--max_iters", "21")["iterations"] == 21
+
+
+def test_figures_of_the_net_outlive_floors_that_fail_and_a_lost_best(
+    text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "run"
+
+    def fail(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr("ffseq.runs.corpus_floors", fail)
+        result = as_json(capsys, "train", text, *QUICK, "--out_dir", str(folder))
+    assert result["floors"] is None
+    assert json.loads((folder / "result.json").read_text())["bits_per_character"] == result["bits_per_character"]
+    shutil.rmtree(folder / "best")
+    assert main(["train", "--resume", str(folder), "--floors", "no"]) == 0
+    assert "best is gone" in capsys.readouterr().err
+
+
+def test_two_trainings_do_not_share_a_folder(text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "run"
+    process = start("train", text, *QUICK, "--max_iters", "1000000", "--out_dir", str(folder), "--quiet")
+    while not (folder / "last").exists():
+        time.sleep(0.05)
+    assert "another process" in refused(capsys, "train", "--resume", str(folder), status=2)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    assert process.returncode == 130
+
+
+def test_closed_and_narrow_standard_streams() -> None:
+    """No reader, no stream, no Unicode: never a traceback."""
+    python = [sys.executable, "-m", "ffseq"]
+    environment = os.environ | {"PYTHONIOENCODING": "ascii"}
+    narrow = subprocess.run([*python, "train", "--help"], env=environment, capture_output=True, text=True)
+    assert narrow.returncode == 0, narrow.stderr
+    for redirection in (">&-", "2>&-", "<&-", "2>/dev/full"):
+        command = " ".join([*python, "list", redirection])
+        done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+        assert (done.returncode, "Traceback" in done.stderr) == (0, False), (redirection, done.stderr)
+    piped = subprocess.run(
+        ["bash", "-c", " ".join([*python, "list | true; exit ${PIPESTATUS[0]}"])], capture_output=True, text=True
+    )
+    assert (piped.returncode, piped.stderr) == (0, "")
+
+
+def test_training_goes_on_when_nobody_reads_its_progress(text: str, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    process = start("train", text, *QUICK, "--max_iters", "400", "--log_interval", "1", "--out_dir", str(folder))
+    assert process.stderr is not None
+    process.stderr.readline()
+    process.stderr.close()
+    assert process.stdout is not None
+    process.stdout.read()
+    process.stdout.close()
+    assert process.wait(timeout=120) == 0
+    assert json.loads((folder / "result.json").read_text())["iterations"] == 400
+
+
 # --- signals --------------------------------------------------------------------------------------------------------
 
 
@@ -345,12 +507,12 @@ def test_signals_save_and_exit_130_and_the_run_goes_on(
     assert result["iterations"] == more
 
 
-def test_a_verb_with_nothing_to_save_ends_at_the_first_signal(tmp_path: Path) -> None:
-    """Standard input that never ends: `floors` would wait for ever."""
-    with subprocess.Popen(
-        [sys.executable, "-m", "ffseq", "floors", "-"], stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
-        time.sleep(1.5)
+@pytest.mark.parametrize("verb", ["floors", "train"])
+def test_with_nothing_to_save_the_first_signal_is_enough(verb: str, tmp_path: Path) -> None:
+    """Standard input that never ends: it would wait for ever."""
+    command = [sys.executable, "-m", "ffseq", verb, "-"]
+    with subprocess.Popen(command, cwd=tmp_path, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        time.sleep(4)
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=30) == 130
         assert process.stderr is not None

@@ -7,6 +7,7 @@ all of it.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Callable, Sequence
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 ORDERS = tuple(range(1, 10))
 DISCOUNTS = tuple(round(0.3 + 0.05 * n, 2) for n in range(14))
-_CHUNK = 4096
+_CHUNK_NUMBERS = 1_000_000  # probabilities held at once
 _VERSION = 1
 
 
@@ -56,8 +57,9 @@ def corpus_floors(corpus: Corpus, *, progress: Callable[[str], None] = lambda te
     )
     for model in figures.values():
         model["bits_per_character"] = model.pop("bits") / part.characters
-    path.parent.mkdir(parents=True, exist_ok=True)
-    replace_file(path, json.dumps(figures).encode("utf-8"))
+    with contextlib.suppress(OSError):  # without a cache they are counted again the next time
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(path, json.dumps(figures).encode("utf-8"))
     return figures
 
 
@@ -87,10 +89,11 @@ def floors(
     model = KneserNey(counts, order, discount)
     positions, begins = positions_of(held_out)
     bits, correct = 0.0, 0
-    for start in range(0, len(positions), _CHUNK):
+    chunk = max(1, _CHUNK_NUMBERS // alphabet_size)
+    for start in range(0, len(positions), chunk):
         progress(f"counting models: order {order}, {start / len(positions):.0%}")
-        at = positions[start : start + _CHUNK]
-        p = model.probabilities(symbols, at, begins[start : start + _CHUNK])
+        at = positions[start : start + chunk]
+        p = model.probabilities(symbols, at, begins[start : start + chunk])
         targets = symbols[at].astype(np.int64)
         bits -= float(np.log2(p[np.arange(len(at)), targets]).sum())
         correct += int((p.argmax(1) == targets).sum())

@@ -55,9 +55,20 @@ def _plain(message: str) -> str:
     if found is None:
         return message
     option, reason = found.groups()
-    reason = reason.replace("<class 'int'>", "whole number").replace("<class 'float'>", "number")
-    reason = re.sub(r"^Expected ", "expected ", reason)
-    return f"--{option}: " + re.sub(r"\.? Got value: ", ", got ", reason)
+    given = re.search(r"(?:Got value|Given value): (.*?)(?: - Expected.*| Given value type.*)?$", reason)
+    reason = re.sub(r"\.? *(?:Got value|Given value(?: type)?):.*$", "", reason)
+    if "Union subtypes" in reason:  # an option that may also be left open: what it is when it is given
+        reason = re.search(r"Expected an? [^-]*", reason.split("Errors:")[-1].replace("NoneType", ""))[0]  # type: ignore[index]
+    choices = re.search(r"Literal\[(.*?)\]", reason)
+    if choices:
+        reason = "expected " + choices[1].replace("'", "").replace(", ", " or ")
+    for type_name, words in _WORDS.items():
+        reason = reason.replace(f"<class '{type_name}'>", words)
+    reason = re.sub(r"^Expected an? ", "expected ", reason.strip())
+    return f"--{option}: {reason.strip()}" + (f", got {given[1]}" if given else "")
+
+
+_WORDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "text"}
 
 
 def make_progress(options: dict[str, Any]) -> Progress:
@@ -74,13 +85,18 @@ def print_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
     """A table for people on standard output."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table(title=title, title_justify="left")
+    table = Table(title=Text(title), title_justify="left")
     for number, column in enumerate(columns):
         table.add_column(column, justify="left" if number == 0 else "right")
     for row in rows:
-        table.add_row(*row)
-    Console(file=sys.stdout, highlight=False).print(table)
+        table.add_row(*map(Text, row))
+    # Printed by us and not by rich, which has ways of its own with pipes that close.
+    console = Console(file=sys.stdout, highlight=False)
+    with console.capture() as capture:
+        console.print(table)
+    print(capture.get(), end="")
 
 
 def floor_rows(floors: dict[str, Any] | None) -> list[list[str]]:

@@ -26,6 +26,8 @@ def run(verb: str, arguments: list[str], interrupted: Interrupt) -> int:
             for key, value in card.items():
                 print(f"{key.replace('_', ' ')}: {value}")
         return 0
+    if options["name"] is not None:
+        raise UsageError(f"ffseq corpora list takes no name; did you mean: ffseq corpora show {options['name']}")
     entries = list(catalogue().values())
     if options["json"]:
         print_json({"corpora": [asdict(one) for one in entries]})

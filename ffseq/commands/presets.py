@@ -28,7 +28,7 @@ def run(verb: str, arguments: list[str], interrupted: Interrupt) -> int:
         else:
             print_table("presets", ["name", "about"], [[entry["name"], entry["about"]] for entry in entries])
         return 0
-    text = preset_path(options["name"]).read_text(encoding="utf-8")
+    text = _text(preset_path(options["name"]))
     if verb == "cp":
         destination = Path(options["destination"])
         if destination.exists():
@@ -63,16 +63,25 @@ def preset_path(name: str) -> Path:
     if path.suffix in (".yaml", ".yml"):
         if path.is_file():
             return path
-        raise UsageError(f"--preset {name}: there is no such file")
+        raise UsageError(f"preset {name}: there is no such file")
     raise UsageError(f"there is no preset {name!r}{nearest(name, list(shipped))}. Presets: {', '.join(shipped)}")
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise FfseqError(f"{path} is not UTF-8 text: byte {error.start} cannot be read") from error
+    except OSError as error:
+        raise FfseqError(f"cannot read {path}: {error.strerror}") from error
 
 
 def load_preset(name: str) -> dict[str, Any]:
     """The options of a preset. Raises UsageError, FfseqError for a file that is not a mapping of options."""
     path = preset_path(name)
     try:
-        options = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+        options = yaml.safe_load(_text(path)) or {}
+    except yaml.YAMLError as error:
         raise FfseqError(f"{path} is not readable YAML: {' '.join(str(error).split())}") from error
     if not isinstance(options, dict) or not all(isinstance(key, str) for key in options):
         raise FfseqError(f"{path} has to hold options, one `name: value` a line")

@@ -6,8 +6,9 @@ import sys
 from pathlib import Path
 
 from ffseq.commands.common import add_compute_options, make_parser, parse, print_json
+from ffseq.config import LARGEST
 from ffseq.errors import FfseqError, UsageError
-from ffseq.interrupt import Interrupt
+from ffseq.interrupt import Interrupt, nothing_to_save
 
 
 def run(verb: str, arguments: list[str], interrupted: Interrupt) -> int:
@@ -31,8 +32,8 @@ def run(verb: str, arguments: list[str], interrupted: Interrupt) -> int:
     add_compute_options(parser)
     options = parse(parser, arguments)
     for name, least in (("max_new_tokens", 0), ("num_samples", 1), ("seed", 0), ("threads", 0)):
-        if options[name] < least:
-            raise UsageError(f"--{name} has to be at least {least}, got {options[name]}")
+        if not least <= options[name] <= LARGEST:
+            raise UsageError(f"--{name} has to be at least {least} and at most {LARGEST}, got {options[name]}")
     start = _start(options["start"])
     import torch
 
@@ -45,7 +46,8 @@ def run(verb: str, arguments: list[str], interrupted: Interrupt) -> int:
     set_threads(options["threads"])
     network, _ = load_network(options["run"], dtype=options["dtype"], device=options["device"])
     alphabet = network.alphabet.with_unknown(options["unknown"]) if options["unknown"] else network.alphabet
-    encoded = alphabet.encode(start, source="--start").tolist()
+    named = options["start"] if options["start"].startswith("FILE:") else ""
+    encoded = alphabet.encode(start, source=f"--start {named}".strip()).tolist()
     start = alphabet.decode(encoded)
     live = sys.stdout.isatty() and not options["json"]
     samples = []
@@ -86,9 +88,10 @@ def _start(start: str) -> str:
     """The prompt: the text itself, or that of a file or of standard input."""
     try:
         if start == "-":
-            return sys.stdin.buffer.read().decode("utf-8")
+            with nothing_to_save():
+                return sys.stdin.buffer.read().decode("utf-8-sig")
         if start.startswith("FILE:"):
-            return Path(start[5:]).read_bytes().decode("utf-8")
+            return Path(start[5:]).read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise FfseqError(f"--start {start} is not UTF-8 text: byte {error.start} cannot be read") from error
     except OSError as error:

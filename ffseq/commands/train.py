@@ -70,8 +70,8 @@ def settings_by(parser: ArgumentParser, arguments: list[str]) -> dict[str, Any]:
         parser.add_class_arguments(group, skip=skip, help=_TITLES[name])
     first = parse(parser, arguments)
     base = _base(first, parser)
-    corpus = first["corpus"] or base.pop("corpus", None) or "fables"
-    base.pop("corpus", None)
+    own = base.pop("corpus", None) or "fables"
+    corpus = own if first["corpus"] is None else first["corpus"]
     parser.set_defaults(base)
     return parse(parser, arguments) | {"corpus": corpus}
 
@@ -90,20 +90,23 @@ def _base(typed: dict[str, Any], parser: ArgumentParser) -> dict[str, Any]:
         return {key: value for key, value in recorded_options(source).items() if key not in ("out_dir", "resume")}
     if typed["preset"] is not None:
         return _checked(load_preset(typed["preset"]), typed["preset"], parser)
-    own = typed["corpus"] or "fables"
+    own = "fables" if typed["corpus"] is None else typed["corpus"]
     return load_preset(own) | {"preset": own} if own in catalogue() and own in preset_files() else {}
 
 
 def _checked(preset: dict[str, Any], name: str, parser: ArgumentParser) -> dict[str, Any]:
     """The values of a preset as if they had been typed, each of the type of its option. Raises UsageError."""
-    words = [f"--{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in preset.items()
-             if key != "corpus" and value is not None]  # fmt: skip
-    try:
-        typed = parse(parser, words)
-    except UsageError as error:
-        raise UsageError(f"preset {name}: {error}") from None
     if not isinstance(preset.get("corpus", ""), str):
         raise UsageError(f"preset {name}: corpus has to be a name or a path")
-    return {key: typed[key] if key in typed and preset[key] is not None else preset[key] for key in preset} | (
-        {"corpus": preset["corpus"]} if "corpus" in preset else {}
-    )
+    words = [
+        f"--{key}={value if isinstance(value, str) else json.dumps(value)}"
+        for key, value in preset.items()
+        if key != "corpus"
+    ]
+    try:
+        typed = parse(parser, words) | {"corpus": preset.get("corpus")}
+        values = {key: typed[key] for key in preset}
+        from_flat(values)
+    except UsageError as error:
+        raise UsageError(f"preset {name}: {error}") from None
+    return values
