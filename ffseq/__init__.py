@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from ffseq.corpus import load_corpus as load_corpus
     from ffseq.network import SequenceNetwork as SequenceNetwork
     from ffseq.runs import evaluate as evaluate
+    from ffseq.runs import resumed as resumed
     from ffseq.runs import train as train
 
 _HOME = {
@@ -18,9 +19,10 @@ _HOME = {
     "TrainConfig": "ffseq.config",
     "evaluate": "ffseq.runs",
     "load_corpus": "ffseq.corpus",
+    "resumed": "ffseq.runs",
     "train": "ffseq.runs",
 }
-__all__ = ["SequenceNetwork", "TrainConfig", "__version__", "evaluate", "load_corpus", "train"]
+__all__ = ["SequenceNetwork", "TrainConfig", "__version__", "evaluate", "load_corpus", "resumed", "train"]
 
 
 def __getattr__(name: str) -> Any:
