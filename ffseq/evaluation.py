@@ -85,7 +85,7 @@ def evaluate_segments(
         for number, (layer, _, activity) in enumerate(network.upward(contexts, past=past)):
             own = layer.goodness(activity)[scored]
             total = own if total is None else total + own
-            on = activity.gate.amax(0) > 0
+            on = (activity.units > 0).any(0)
             if number == len(alive):
                 alive.append(on)
             else:

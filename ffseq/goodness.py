@@ -1,11 +1,11 @@
 """Goodness of every candidate next symbol in a layer, and its derivatives.
 
-A layer sees a context as pre-activities `a` (B, H). The gate g (B, H) says which units take part: 1 where a > 0 and
-0 elsewhere, times the dropout scale where there is dropout. The activity is h = g ∘ a. Candidate c reaches the layer
-as a vector E_c, a row of `candidates` (V, H). Two ways to say how well a candidate goes with a context:
+A layer sees a context as pre-activities a (B, H). Units with a > 0 that dropout left in are on; u (B, H) is a where a
+unit is on and 0 elsewhere, and κ is the dropout scale, 1/(1 − drop), or 1. The activity is h = κ u. Candidate c reaches
+the layer as a vector E_c, a row of `candidates` (V, H). Two ways to say how well a candidate goes with a context:
 
     agreement   G(c) = h · E_c + e_c
-    squares     G(c) = Σ_j g_j (a_j + E_cj)²  =  Σ_j g_j a_j²  +  2 h · E_c  +  g · E_c²
+    squares     G(c) = κ Σ_j [u_j > 0] (a_j + E_cj)²  =  κ (Σ_j u_j²  +  2 u · E_c  +  [u > 0] · E_c²)
 
 `squares` is Hinton's sum of squared activities (arXiv 2212.13345, section 2) of a layer to which the candidate is a
 further input, with the gate held where the context put it; `agreement` is its first-order part. Everything here is a
@@ -26,14 +26,13 @@ from ffseq.config import Goodness
 
 @dataclass(frozen=True)
 class Activity:
-    """What a layer makes of a batch of contexts, in the dtype of the products.
+    """What a layer makes of a batch of contexts.
 
-    pre: a (B, H) pre-activities; gate: g (B, H), 0 or the dropout scale; units: h = g ∘ a (B, H).
+    units: u (B, H), in the dtype of the products, not yet scaled; scale: κ.
     """
 
-    pre: Tensor
-    gate: Tensor
     units: Tensor
+    scale: float = 1.0
 
 
 def goodness(kind: Goodness, activity: Activity, candidates: Tensor, candidate_bias: Tensor) -> Tensor:
@@ -41,8 +40,7 @@ def goodness(kind: Goodness, activity: Activity, candidates: Tensor, candidate_b
 
     candidates: E (V, H) float32; candidate_bias: e (V,) float32, used by `agreement` only.
 
-    >>> a = torch.tensor([[1.0, -2.0]])
-    >>> activity = Activity(pre=a, gate=(a > 0).float(), units=a.clamp(min=0))
+    >>> activity = Activity(torch.tensor([[1.0, 0.0]]))
     >>> E = torch.tensor([[3.0, 5.0], [0.5, 1.0]])
     >>> goodness("agreement", activity, E, torch.zeros(2))
     tensor([[3.0000, 0.5000]])
@@ -52,30 +50,35 @@ def goodness(kind: Goodness, activity: Activity, candidates: Tensor, candidate_b
     # Scores add up over layers and enter a softmax: bfloat16's three digits would show, so this product is float32.
     units = activity.units.to(candidates.dtype)
     if kind == "agreement":
-        return torch.addmm(candidate_bias, units, candidates.t())
-    context = (units * activity.pre.to(units.dtype)).sum(1, keepdim=True)
-    return context + 2 * units @ candidates.t() + activity.gate.to(units.dtype) @ (candidates**2).t()
+        return torch.addmm(candidate_bias, units, candidates.t(), alpha=activity.scale)
+    own = units.square().sum(1, keepdim=True)
+    cross, square = units @ candidates.t(), (units > 0).to(units.dtype) @ (candidates**2).t()
+    return (own + 2 * cross + square) * activity.scale
 
 
 def pre_activity_change(kind: Goodness, activity: Activity, candidates: Tensor, signal: Tensor) -> Tensor:
     """δ = Σ_c s(c) ∂G(c)/∂a, (B, H) in the dtype of the activity. signal: s (B, V) float32.
 
-    agreement: δ = g ∘ (s E).  squares: δ = 2 (h Σ_c s(c) + g ∘ (s E)).
+    agreement: δ = [u > 0] ∘ κ s E.  squares: δ = 2 [u > 0] ∘ (κ s E + κ Σ_c s(c) u).
     """
-    dtype = activity.units.dtype
-    change = (signal.to(dtype) @ candidates.to(dtype)).mul_(activity.gate)
-    if kind == "agreement":
-        return change
-    return change.addcmul_(activity.units, signal.sum(1, keepdim=True).to(dtype)).mul_(2)
+    units = activity.units
+    scaled = signal * activity.scale
+    change = scaled.to(units.dtype) @ candidates.to(units.dtype)
+    if kind == "squares":
+        change.addcmul_(units, scaled.sum(1, keepdim=True).to(units.dtype)).mul_(2)
+    # The derivative of ReLU: what comes from units that are not on is nothing.
+    learned: Tensor = torch.ops.aten.threshold_backward(change, units, 0)
+    return learned
 
 
 def candidate_change(kind: Goodness, activity: Activity, candidates: Tensor, signal: Tensor) -> Tensor:
     """ΔE = Σ_b Σ_c s(c) ∂G(c)/∂E, (V, H) in the dtype of E.
 
-    agreement: ΔE = sᵀ h.  squares: ΔE = 2 (sᵀ h + (sᵀ g) ∘ E).
+    agreement: ΔE = κ sᵀ u.  squares: ΔE = 2 κ (sᵀ u + (sᵀ [u > 0]) ∘ E).
     """
-    rows = signal.to(activity.units.dtype).t()
-    change = (rows @ activity.units).to(candidates.dtype)
+    units = activity.units
+    rows = (signal * activity.scale).to(units.dtype).t()
+    change = (rows @ units).to(candidates.dtype)
     if kind == "agreement":
         return change
-    return change.addcmul_((rows @ activity.gate).to(candidates.dtype), candidates).mul_(2)
+    return change.addcmul_((rows @ (units > 0).to(units.dtype)).to(candidates.dtype), candidates).mul_(2)

@@ -6,6 +6,7 @@ pattern of the one below, not how good it was (Hinton, arXiv 2212.13345, section
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -33,8 +34,10 @@ Past = dict[int, Tensor]
 
 def normalised(units: Tensor) -> Tensor:
     """Activity (B, H) divided by its root mean square over the units, in the same dtype."""
-    mean_square = units.float().square().mean(1, keepdim=True)
-    return units * (mean_square + 1e-8).rsqrt().to(units.dtype)
+    accurate = torch.promote_types(units.dtype, torch.float32)
+    norm: Tensor = torch.linalg.vector_norm(units, dim=1, keepdim=True, dtype=accurate)
+    inverse: Tensor = math.sqrt(units.shape[1]) / norm.clamp(min=1e-4)
+    return units * inverse.to(units.dtype)
 
 
 class SequenceNetwork(nn.Module):
@@ -110,7 +113,7 @@ class SequenceNetwork(nn.Module):
             keep, dropped = None, 0.0
             if drop and random is not None:
                 shape = (contexts.shape[0], layer.bias.shape[0])
-                keep, dropped = keep_mask(shape, drop, random, contexts.device)
+                keep, dropped = keep_mask(shape, drop, random, contexts.device, self.products)
             activity = layer(contexts, below, keep, dropped, dtype=self.products)
             yield layer, below, activity
             below = normalised(activity.units)

@@ -26,9 +26,13 @@ def generator(seed: int, purpose: str, step: int = 0, device: torch.device | str
 
 
 def keep_mask(
-    shape: tuple[int, ...], drop: float, generator: torch.Generator, device: torch.device
+    shape: tuple[int, ...],
+    drop: float,
+    generator: torch.Generator,
+    device: torch.device,
+    dtype: torch.dtype = torch.float32,
 ) -> tuple[Tensor, float]:
-    """Boolean mask that keeps each element with probability 1 − drop, and drop as it was rounded, to a 256th.
+    """Zeros and ones, one with probability 1 − drop; and drop as it was rounded, to a 256th. drop: at most 255/256.
 
     One random byte an element: eight times fewer draws than one float each, and the draws are what dropout costs.
     """
@@ -36,7 +40,11 @@ def keep_mask(
     words = torch.empty((size + 7) // 8, dtype=torch.int64, device=device)
     words.random_(-(2**63), None, generator=generator)
     least = round(drop * 256)
-    return words.view(torch.uint8)[:size].view(shape) >= least, least / 256
+    kept = words.view(torch.uint8)[:size].view(shape)
+    if least == 0:
+        return torch.ones(shape, dtype=dtype, device=device), 0.0
+    # byte ≥ least, in arithmetic that processors do many bytes at a time.
+    return kept.clamp_(min=least - 1).sub_(least - 1).clamp_(max=1).to(dtype), least / 256
 
 
 def permuted(index: NDArray[np.int64], size: int, seed: int) -> NDArray[np.int64]:

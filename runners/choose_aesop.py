@@ -41,10 +41,8 @@ CANDIDATES: dict[str, dict[str, Any]] = {
     "small, upper layers do not see the text": {"context_to_all": False},
     "small": {},
     "small, likelihood": {"objective": "likelihood"},
-    "small, 2 negatives": {"num_negatives": 2},
     "small, 3000 updates": {"max_iters": 3000},
     "small, 6000 updates": {"max_iters": 6000},
-    "hinton, 2000 updates": {"units": 2000, "max_iters": 2000},
     "hinton, 3000 updates": {"units": 2000, "max_iters": 3000},
 }
 

@@ -169,11 +169,11 @@ def test_change_is_the_gradient_of_each_layers_own_objective(scope: str, goodnes
                     a = a + layer.scale[d] * weights["context"][d * 6 + contexts[s, t, d]]
                 if number:
                     now = activities[number - 1][s, t]
-                    now = now / (now.square().mean() + 1e-8).sqrt()
+                    now = now / now.square().mean().sqrt()
                     a = a + now @ weights["below"][:12]
                     if t - 2**number >= 0:
                         then = activities[number - 1][s, t - 2**number]
-                        then = then / (then.square().mean() + 1e-8).sqrt()
+                        then = then / then.square().mean().sqrt()
                         a = a + then @ weights["below"][12:]
                 gate = (a > 0).double().detach()
                 if goodness == "agreement":

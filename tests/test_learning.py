@@ -58,7 +58,7 @@ def layer_goodness(layer: torch.nn.Module, weights: dict[str, Tensor], contexts:
     if layer.context is not None:
         one_hot = F.one_hot(contexts, V + 1).to(a.dtype) * layer.scale[:, None].to(a.dtype)
         a = a + one_hot.flatten(1) @ weights["context"]
-    gate = ((a > 0) & keep).to(a.dtype).detach() / (1 - drop)
+    gate = ((a > 0) & (keep > 0)).to(a.dtype).detach() / (1 - drop)
     E = weights["candidates"]
     if layer.kind == "agreement":
         return (gate * a) @ E.t() + weights["candidate_bias"]
@@ -91,7 +91,8 @@ def test_change_is_the_gradient_of_the_layers_own_objective(
     goodnesses, weights_of, below = [], [], None
     pending = []
     for number, layer in enumerate(layers, start=1):
-        keep, _ = keep_mask((len(contexts), len(layer.bias)), drop, random, torch.device("cpu"))
+        shape = (len(contexts), len(layer.bias))
+        keep, _ = keep_mask(shape, drop, random, torch.device("cpu"), torch.float64)
         weights = {name: weight.detach().clone().requires_grad_() for name, weight in layer.named_parameters()}
         own = layer_goodness(layer, weights, contexts, below, keep, drop)
         lower = sum((g.detach() for g in goodnesses), torch.zeros_like(own))
@@ -289,4 +290,6 @@ def test_fresh_layers_have_pre_activities_of_standard_deviation_one() -> None:
     network = small_network(units=400, block_size=8)
     contexts = torch.randint(0, V, (200, 8), generator=torch.Generator().manual_seed(0))
     for _, _, activity in network.upward(contexts):
-        assert 0.8 < float(activity.pre.std()) < 1.2
+        # Half of a standard normal is on, with a mean square of one half over all units.
+        assert 0.45 < float((activity.units > 0).float().mean()) < 0.55
+        assert 0.8 < (2 * float(activity.units.square().mean())) ** 0.5 < 1.2

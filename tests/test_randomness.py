@@ -41,5 +41,5 @@ def test_dropout_leaves_out_the_share_it_is_told() -> None:
         assert mask.shape == (1000, 1001)
         assert abs(exact - drop) <= 1 / 512
         # Four standard errors of a million draws, less than half of a 256th: one value too many would show.
-        assert abs((~mask).double().mean().item() - exact) < 4 * (exact * (1 - exact) / 1_001_000) ** 0.5 + 1e-9
+        assert abs((1 - mask).double().mean().item() - exact) < 4 * (exact * (1 - exact) / 1_001_000) ** 0.5 + 1e-9
         assert (mask.double().mean(0) - (1 - drop)).abs().max() < 0.15

@@ -81,18 +81,16 @@ class WindowLayer(nn.Module):
     ) -> Activity:
         """Activity of the layer, in `dtype`. contexts: (B, K) int64; below: (B, H_below), normalised, in `dtype`.
 
-        keep: boolean (B, H) dropout mask, drop: the share it leaves out (kept units are scaled by 1/(1 − drop)).
+        keep: (B, H) dropout mask of zeros and ones in `dtype`, drop: the share it leaves out; the units it keeps count
+        1/(1 − drop) times.
         """
         pre = self.bias.to(dtype)
+        if self.context is not None:
+            pre = self._gather(contexts, self.context.to(dtype)) + pre
         if below is not None and self.below is not None:
             pre = torch.addmm(pre, below, self.below.to(dtype))
-        if self.context is not None:
-            pre = pre + self._gather(contexts, self.context.to(dtype))
-        on = pre > 0 if keep is None else (pre > 0) & keep
-        gate = on.to(dtype)
-        if drop:
-            gate.mul_(1 / (1 - drop))
-        return Activity(pre=pre, gate=gate, units=pre * gate)
+        units = torch.relu(pre)
+        return Activity(units if keep is None else units * keep, 1 / (1 - drop))
 
     def goodness(self, activity: Activity) -> Tensor:
         """Goodness of every candidate, float32 (B, V)."""
