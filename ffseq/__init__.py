@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from ffseq.config import TrainConfig as TrainConfig
     from ffseq.corpus import load_corpus as load_corpus
     from ffseq.network import SequenceNetwork as SequenceNetwork
+    from ffseq.resume import resumed as resumed
     from ffseq.runs import evaluate as evaluate
-    from ffseq.runs import resumed as resumed
     from ffseq.runs import train as train
 
 _HOME = {
@@ -19,7 +19,7 @@ _HOME = {
     "TrainConfig": "ffseq.config",
     "evaluate": "ffseq.runs",
     "load_corpus": "ffseq.corpus",
-    "resumed": "ffseq.runs",
+    "resumed": "ffseq.resume",
     "train": "ffseq.runs",
 }
 __all__ = ["SequenceNetwork", "TrainConfig", "__version__", "evaluate", "load_corpus", "resumed", "train"]

@@ -28,9 +28,8 @@ from ffseq.checkpoint import json_or_none, replace_file
 from ffseq.config import NetworkConfig, TrainConfig, from_flat, to_flat
 from ffseq.corpus import Corpus
 from ffseq.defaults import resolved
-from ffseq.errors import FfseqError, UsageError
+from ffseq.errors import FfseqError, Interrupted, UsageError
 from ffseq.progress import Progress
-from ffseq.runs import Interrupted
 
 #: Runs of the search share this seed; it is none of those that a comparison reports by default.
 SEARCH_SEED = 1000

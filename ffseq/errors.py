@@ -18,6 +18,12 @@ class UsageError(FfseqError):
     exit_status = 2
 
 
+class Interrupted(FfseqError):
+    """Somebody asked to stop; the state is saved. The command line exits with status 130."""
+
+    exit_status = 130
+
+
 def nearest(word: str, known: list[str]) -> str:
     """A hint such as ` (did you mean 'aesop'?)` for a misspelt name, or the empty string.
 

@@ -52,6 +52,27 @@ def apply_changes(
     optimiser.step()
 
 
+def state_tensors(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """What an optimiser remembers, by `optimiser.NUMBER OF THE WEIGHT.NAME`."""
+    weights = [weight for group in optimiser.param_groups for weight in group["params"]]
+    return {
+        f"optimiser.{index}.{name}": value
+        for index, weight in enumerate(weights)
+        for name, value in optimiser.state.get(weight, {}).items()
+        if isinstance(value, Tensor)
+    }
+
+
+def restore_state(optimiser: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    """The inverse of `state_tensors`; other names are passed over."""
+    weights = [weight for group in optimiser.param_groups for weight in group["params"]]
+    for key, value in tensors.items():
+        if key.startswith("optimiser."):
+            _, index, name = key.split(".")
+            weight = weights[int(index)]
+            optimiser.state[weight][name] = value.to(weight.device)
+
+
 def rate_at(config: OptimiserConfig, step: int, progress: float) -> float:
     """Learning rate of an update: warm-up by updates, then constant, then linear by the share of the run done.
 

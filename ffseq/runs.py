@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import platform
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,41 +12,22 @@ import torch
 
 from ffseq.alphabet import Unknown
 from ffseq.baselines.floors import corpus_floors
-from ffseq.checkpoint import (
-    Checkpoint,
-    checkpoint_exists,
-    checkpoint_is_whole,
-    json_or_none,
-    load_checkpoint,
-    replace_file,
-    resolve_run,
-)
-from ffseq.config import TrainConfig, from_flat, to_flat
-from ffseq.corpus import Corpus, cache_folder, load_corpus
+from ffseq.checkpoint import Checkpoint, checkpoint_exists, load_checkpoint, replace_file, resolve_run
+from ffseq.compute import choose_device, compute, decided, set_threads
+from ffseq.config import TrainConfig, to_flat
+from ffseq.corpus import Corpus, load_corpus
 from ffseq.defaults import resolved
-from ffseq.errors import FfseqError, UsageError
+from ffseq.errors import FfseqError, Interrupted, UsageError
 from ffseq.evaluation import Evaluation, alone_temperatures, evaluate_segments, figures
 from ffseq.network import SequenceNetwork
 from ffseq.progress import Progress, duration
 from ffseq.report import plot_curves
+from ffseq.resume import alone_in, check_same, cut_log, find_run
 from ffseq.splits import Part, tuning
 from ffseq.training import Trainer
 
 #: Texts up to this many bytes get their counting floors fitted without being asked.
 FLOORS_BYTES = 20_000_000
-MOST_THREADS = 1024
-#: What a resumed run may do differently: how fast and how long it learns, and what it tells.
-CHANGEABLE = frozenset({
-    "corpus", "unknown", "dropout", "learning_rate", "weight_decay", "warmup_iters", "constant_share", "final_rate",
-    "out_dir", "resume", "max_iters", "max_seconds", "eval_interval", "log_interval", "sample_interval",
-    "checkpoint_seconds", "floors", "threads", "device", "dtype",
-})  # fmt: skip
-
-
-class Interrupted(FfseqError):
-    """Somebody asked to stop; the state is saved. The command line exits with status 130."""
-
-    exit_status = 130
 
 
 def train(
@@ -93,7 +70,7 @@ def train(
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise FfseqError(f"cannot make the run folder {folder}: {error.strerror}") from error
-    with _alone_in(folder):
+    with alone_in(folder):
         return _run(Trainer(network, corpus, config, folder, progress), checkpoint, preset, interrupted, began)
 
 
@@ -111,7 +88,7 @@ def _run(
         trainer.save("last")  # before anything else: from here on the run can be resumed
     else:
         trainer.restore(checkpoint)
-        _cut_log(folder / "log.jsonl", trainer.state.step)
+        cut_log(folder / "log.jsonl", trainer.state.step)
     _write_json(folder / "options.json", to_flat(config))
     if preset is not None:
         progress.say(f"settings of preset {preset} (`ffseq show {preset}`), and what was typed over them")
@@ -130,196 +107,8 @@ def _run(
     return result
 
 
-@contextlib.contextmanager
-def _alone_in(folder: Path) -> Iterator[None]:
-    """Hold the run folder while training in it. Raises UsageError where another process does.
-
-    The lock is the system's, so it goes with the process, however that ends. Where there are no such locks, none is
-    held.
-    """
-    try:
-        import fcntl
-    except ImportError:
-        yield
-        return
-    with (folder / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UsageError(f"another process is training in {folder}: give another --out_dir") from None
-        except OSError:
-            pass  # a file system without locks
-        yield
-
-
 def _method(config: TrainConfig) -> str:
     return f"scope {config.learning.scope}" if config.learning.method == "ff" else "by backpropagation (the twin)"
-
-
-def find_run(config: TrainConfig) -> tuple[Path, Checkpoint | None]:
-    """The run folder, which may have to be made, and the checkpoint to go on from, if any."""
-    run = config.run
-    source = resume_source(run.resume, run.out_dir)
-    if source is not None:
-        folder = source.parent
-        if run.out_dir is not None and Path(run.out_dir).resolve() != folder.resolve():
-            raise UsageError(
-                f"--out_dir {run.out_dir} is not the folder of the run to be resumed, {folder}: leave --out_dir out, "
-                "or copy the run first"
-            )
-    elif run.out_dir is not None:
-        folder = Path(run.out_dir)
-    else:
-        name = Path(config.text.corpus).name.split(".")[0] if config.text.corpus != "-" else "stdin"
-        folder = Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
-    if folder.exists() and not folder.is_dir():
-        raise UsageError(f"--out_dir {folder} is a file; give the name of a folder")
-    # A run that was killed while it wrote its first checkpoint leaves last.new and nothing else: nothing to lose.
-    if source is None and folder.exists() and any(path.name not in ("last.new", ".lock") for path in folder.iterdir()):
-        raise UsageError(
-            f"the run folder {folder} is not empty: give another --out_dir, or continue that run with --resume auto"
-        )
-    return folder, load_checkpoint(source) if source is not None else None
-
-
-def resume_source(resume: str | None, out_dir: str | None) -> Path | None:
-    """The checkpoint folder that `--resume` means, or None where there is nothing to go on from.
-
-    auto takes `last/` of --out_dir if the run has one; a path is a run folder or a checkpoint folder. Raises
-    UsageError for a path that is neither.
-    """
-    if resume is None:
-        return None
-    if resume == "auto":
-        if out_dir is None:
-            raise UsageError("--resume auto needs --out_dir: the folder whose newest checkpoint is to be continued")
-        last = Path(out_dir) / "last"
-        return last if last.is_dir() or checkpoint_is_whole(last) else None
-    if not resume:
-        raise UsageError("--resume is empty: give auto, or the path of a run")
-    path = Path(os.path.abspath(resume)) if resume in (".", "..") else Path(resume)
-    if checkpoint_exists(path / "last"):
-        return path / "last"
-    if checkpoint_exists(path):
-        return path
-    raise UsageError(f"--resume {resume}: there is no run or checkpoint there")
-
-
-def resumed(path: Path | str, **changes: Any) -> TrainConfig:
-    """The settings to continue a run with: its own, and what is to change, such as max_iters=5000.
-
-    path: a run folder or a checkpoint folder. Raises UsageError where there is nothing to resume.
-    """
-    source = resume_source(str(path), None)
-    assert source is not None
-    return from_flat(recorded_options(source) | changes | {"resume": str(source), "out_dir": None})
-
-
-def recorded_options(source: Path) -> dict[str, Any]:
-    """The options of the run that a checkpoint comes from. Raises UsageError where it does not say."""
-    options = load_checkpoint(source).config.get("options")
-    if not isinstance(options, dict):
-        raise UsageError(f"{source} does not say how it was trained, so it cannot be resumed")
-    return options
-
-
-def decided(config: TrainConfig, checkpoint: Checkpoint | None = None) -> TrainConfig:
-    """The settings with dtype and number of threads decided: as recorded by the checkpoint, else here, once.
-
-    Both are recorded, since other ones do not give the same bits. --dtype auto is decided by timing one matrix product
-    in both types, --threads 0 means all the cores that this process may run on.
-    """
-    recorded = checkpoint.config.get("options", {}) if checkpoint is not None else {}
-    dtype: str = config.run.dtype
-    threads = config.run.threads or int(recorded.get("threads", 0)) or cores()
-    if dtype == "auto":
-        known = recorded.get("dtype", "auto")
-        set_threads(threads)
-        dtype = known if known != "auto" else _faster_dtype(choose_device(config.run.device))
-    return replace(config, run=replace(config.run, dtype=dtype, threads=threads))  # type: ignore[arg-type]
-
-
-def compute(config: TrainConfig) -> tuple[torch.device, torch.dtype]:
-    """Device and dtype of the products of decided settings; sets the number of CPU threads."""
-    set_threads(config.run.threads)
-    return choose_device(config.run.device), torch.bfloat16 if config.run.dtype == "bfloat16" else torch.float32
-
-
-def cores() -> int:
-    """The cores that this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def set_threads(threads: int) -> None:
-    """Use so many CPU threads; 0 means all the cores this process may run on. Raises UsageError."""
-    if not 0 <= threads <= MOST_THREADS:
-        raise UsageError(f"--threads has to be between 0 (all cores) and {MOST_THREADS}, got {threads}")
-    torch.set_num_threads(threads or cores())
-
-
-def choose_device(name: str) -> torch.device:
-    """The device of that name; auto is a GPU if there is one. Raises UsageError for a GPU that is not there."""
-    if name == "cuda" and not torch.cuda.is_available():
-        raise UsageError("--device cuda: torch finds no CUDA device; use --device cpu")
-    return torch.device("cuda" if name == "cuda" or (name == "auto" and torch.cuda.is_available()) else "cpu")
-
-
-def _faster_dtype(device: torch.device) -> str:
-    """The faster type for products on this machine: measured once, then remembered in the cache folder.
-
-    Measured anew each time, a busy moment could give the same command other bits.
-    """
-    known = cache_folder() / "dtype.json"
-    what = "|".join([platform.node(), platform.processor(), str(cores()), device.type, torch.__version__])
-    try:
-        remembered = json_or_none(known.read_bytes())
-    except OSError:
-        remembered = None
-    table = remembered if isinstance(remembered, dict) else {}
-    if table.get(what) not in ("float32", "bfloat16"):
-        table[what] = _measured_dtype(device)
-        with contextlib.suppress(OSError):  # a cache that cannot be written costs the next run a moment
-            known.parent.mkdir(parents=True, exist_ok=True)
-            replace_file(known, json.dumps(table, indent=1).encode())
-    return str(table[what])
-
-
-def _measured_dtype(device: torch.device) -> str:
-    seconds = {}
-    for name, dtype in (("float32", torch.float32), ("bfloat16", torch.bfloat16)):
-        left, right = (torch.ones(rows, 512, dtype=dtype, device=device) for rows in (256, 512))
-        times = []
-        for _ in range(9):  # the first one warms up; a processor without bfloat16 takes a tenth of a second for each
-            start = time.perf_counter()
-            product = left @ right
-            float(product[0, 0])  # waits for a GPU
-            times.append(time.perf_counter() - start)
-        seconds[name] = min(times)
-    return "bfloat16" if seconds["bfloat16"] < 0.8 * seconds["float32"] else "float32"
-
-
-def check_same(checkpoint: Checkpoint, corpus: Corpus, config: TrainConfig) -> None:
-    """Refuse to resume with another text, alphabet, net or rule of learning than the run's. Raises UsageError."""
-    if checkpoint.alphabet != corpus.alphabet.to_json():
-        raise UsageError(
-            f"{checkpoint.path} was trained with another alphabet than that of {corpus.name}; "
-            "resume with the corpus and --alphabet of that run"
-        )
-    recorded = checkpoint.config.get("corpus")
-    if recorded is None:
-        raise FfseqError(f"{checkpoint.path} holds a net and no run: it cannot be resumed")
-    if recorded["content_sha256"] != corpus.content_sha256 or recorded["split_rule"] != corpus.split_rule:
-        raise UsageError(
-            f"{checkpoint.path} was trained on {recorded['name']} split {recorded['split_rule']}, and this text or "
-            "split differs; resume with the same corpus, or start a new run"
-        )
-    was = checkpoint.config["options"]
-    for name, value in to_flat(config).items():
-        if name not in CHANGEABLE and name in was and was[name] != value and name not in ("alphabet", "split_rule"):
-            raise UsageError(
-                f"--{name} {value} differs from the run's {was[name]}: a resumed run keeps it. Leave --{name} out, or "
-                "begin a new run"
-            )
 
 
 def load_network(
@@ -503,20 +292,6 @@ def _finish(
     progress.say(f"learned for {duration(state.seconds)}")
     plot_curves(folder, result["floors"])
     return result
-
-
-def _cut_log(path: Path, step: int) -> None:
-    """Drop log lines written after the checkpoint that a run goes on from."""
-    if not path.exists():
-        return
-    kept = []
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        try:
-            if json.loads(line)["step"] <= step:
-                kept.append(line + "\n")
-        except (ValueError, KeyError, TypeError):
-            continue  # the last line of a killed run may be cut short
-    replace_file(path, "".join(kept).encode("utf-8"))
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:

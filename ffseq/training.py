@@ -28,7 +28,7 @@ from ffseq.evaluation import Evaluation, evaluate_segments, fit_temperature, lea
 from ffseq.learning import Update, learn
 from ffseq.network import SequenceNetwork
 from ffseq.objective import excludes_truth, readout_temperature
-from ffseq.optim import apply_changes, make_optimiser, rate_at
+from ffseq.optim import apply_changes, make_optimiser, rate_at, restore_state, state_tensors
 from ffseq.progress import Progress, duration
 from ffseq.randomness import generator
 from ffseq.sampling import stream_text
@@ -110,7 +110,7 @@ class Trainer:
             state["sums"] = {
                 key: value.tolist() if isinstance(value, Tensor) else value for key, value in self.state.sums.items()
             }
-            tensors = self._optimiser_tensors()
+            tensors = state_tensors(self.optimiser)
             if self.shown is not self.network:
                 tensors |= {f"weights.{key}": value for key, value in self.network.state_dict().items()}
         save_checkpoint(
@@ -140,11 +140,7 @@ class Trainer:
             prefix = "weights."
             weights = {key[len(prefix) :]: tensors.pop(key) for key in list(tensors) if key.startswith(prefix)}
             self.network.load_state_dict(weights)
-        weights_in_order = [weight for group in self.optimiser.param_groups for weight in group["params"]]
-        for key, value in tensors.items():
-            _, index, name = key.split(".")
-            weight = weights_in_order[int(index)]
-            self.optimiser.state[weight][name] = value.to(weight.device)
+        restore_state(self.optimiser, tensors)
 
     def _update(self, rate: float) -> Update:
         run, state = self.config.run, self.state
@@ -330,15 +326,6 @@ class Trainer:
             self.stop -= held_back
             self.fitting = [Segment(self.start, self.stop, self.stop + held_back)]
             self.progress.say(f"  the last {held_back:,} training symbols are held back to fit the temperature")
-
-    def _optimiser_tensors(self) -> dict[str, Tensor]:
-        weights = [weight for group in self.optimiser.param_groups for weight in group["params"]]
-        return {
-            f"optimiser.{index}.{name}": value
-            for index, weight in enumerate(weights)
-            for name, value in self.optimiser.state.get(weight, {}).items()
-            if isinstance(value, Tensor)
-        }
 
     def _description(self) -> dict[str, Any]:
         """What config.json says: everything needed to build the net again and to repeat the run."""

@@ -18,10 +18,11 @@ import torch.nn.functional as F
 from ffseq.checkpoint import load_checkpoint
 from ffseq.config import from_flat
 from ffseq.corpus import cache_folder, load_corpus
-from ffseq.errors import FfseqError, UsageError
+from ffseq.errors import FfseqError, Interrupted, UsageError
 from ffseq.evaluation import evaluate_segments, fit_temperature
 from ffseq.progress import Progress
-from ffseq.runs import Interrupted, evaluate, floors_if_asked, load_network, resumed, train
+from ffseq.resume import resumed
+from ffseq.runs import evaluate, floors_if_asked, load_network, train
 from ffseq.windows import contexts_at
 
 TEXT = "the cat sat on the mat and the dog ran to the log; " * 60

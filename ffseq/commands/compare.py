@@ -39,9 +39,10 @@ def run(verb: str, arguments: list[str], interrupted: Interrupt) -> int:
     options = settings_by(parser, arguments)
     from ffseq.baselines.floors import corpus_floors
     from ffseq.comparison import METHODS, Comparison, Search, floor_rows
+    from ffseq.compute import decided
     from ffseq.corpus import load_corpus
+    from ffseq.errors import Interrupted
     from ffseq.report import plot_comparison
-    from ffseq.runs import Interrupted, decided
 
     if options["resume"] is not None:
         raise UsageError("compare takes no --resume: the same command with the same --out_dir goes on")

@@ -37,8 +37,9 @@ def run(verb: str, arguments: list[str], interrupted: Interrupt) -> int:
     start = _start(options["start"])
     import torch
 
+    from ffseq.compute import set_threads
     from ffseq.randomness import generator
-    from ffseq.runs import load_network, set_threads
+    from ffseq.runs import load_network
     from ffseq.sampling import filtered, stream_text
 
     drawing = {name: options[name] for name in ("temperature", "top_k", "top_p")}

@@ -80,7 +80,7 @@ def _base(typed: dict[str, Any], parser: ArgumentParser) -> dict[str, Any]:
     """What the typed options build on: a resumed run's settings, a preset's (else the corpus's own), or nothing."""
     from ffseq.catalogue import catalogue
     from ffseq.commands.presets import load_preset, preset_files
-    from ffseq.runs import recorded_options, resume_source
+    from ffseq.resume import recorded_options, resume_source
 
     source = resume_source(typed["resume"], typed["out_dir"])
     if source is not None:
