@@ -122,7 +122,9 @@ class RunConfig:
     batch_size: int = 256
     """B, positions in one update: windows, or the characters of all strings of a causal stack."""
     string_length: int = 64
-    """T, characters of a training string of a causal stack; batch_size has to be a multiple of it."""
+    """T, characters of a training string of a causal stack (batch_size is a multiple of it), or of a stream's block."""
+    stream: bool = False
+    """Learn the text once, in order, each character as soon as it has been predicted; standard input as it comes."""
     short_contexts: float = 0.01
     """Share of training windows cut short at random, so that the net can begin a text from nothing."""
     eval_interval: int | None = None
@@ -229,7 +231,7 @@ def check(config: TrainConfig) -> None:
     for name, value in {"constant_share": opt.constant_share, "final_rate": opt.final_rate}.items():
         if not 0 <= value <= 1:
             raise UsageError(f"--{name} has to be between 0 and 1, got {value}")
-    if net.stack == "causal" and run.batch_size % run.string_length:
+    if net.stack == "causal" and not run.stream and run.batch_size % run.string_length:
         raise UsageError(
             f"--batch_size {run.batch_size} is not a multiple of --string_length {run.string_length}: an update of a "
             "causal stack is a number of whole strings"

@@ -20,7 +20,7 @@ from torch import Tensor
 from ffseq.config import LearningConfig, source_of
 from ffseq.layers.window import WindowLayer
 from ffseq.negatives import Negatives, corrupt, draw
-from ffseq.network import SequenceNetwork
+from ffseq.network import Past, SequenceNetwork
 from ffseq.objective import excludes_truth, signal
 
 
@@ -29,11 +29,13 @@ class Update:
     """What one update computed.
 
     changes: for each layer its weight changes (ascent directions) by parameter name; bits: mean −log2 P of the real
-    symbols under dropout; positive, negative: mean goodness of positives and negatives in each layer.
+    symbols under dropout; correct: how many of them had the highest score; positive, negative: mean goodness of
+    positives and negatives in each layer.
     """
 
     changes: list[dict[str, Tensor]]
     bits: Tensor
+    correct: Tensor
     positive: Tensor
     negative: Tensor
 
@@ -47,11 +49,13 @@ def learn(
     random: torch.Generator,
     drop: float = 0.0,
     unigram: Tensor | None = None,
+    past: Past | None = None,
 ) -> Update:
     """Compute every layer's change for one batch; no weight is touched.
 
     contexts: (B, K) int64, or (S, T, K) for a causal stack, B = S·T; targets: (B,) int64; unigram: (V,) frequencies
-    for negatives of that name. All random choices (dropout masks, negatives) come from `random`.
+    for negatives of that name. All random choices (dropout masks, negatives) come from `random`. past:
+    what a causal stack remembers, see `SequenceNetwork.upward`.
     """
     batch = targets.shape[0]
     size = len(network.alphabet)
@@ -64,7 +68,8 @@ def learn(
     activities = []
     goodness = []
     total: Tensor | None = None
-    for number, (layer, below, activity) in enumerate(network.upward(contexts, drop=drop, random=random), start=1):
+    upward = network.upward(contexts, past=past, drop=drop, random=random)
+    for number, (layer, below, activity) in enumerate(upward, start=1):
         own = layer.goodness(activity)
         total = own if total is None else total + own
         if learning.scope == "all":
@@ -86,7 +91,7 @@ def learn(
             goodness.append((own, negatives))
     owns, drawn = zip(*goodness, strict=True)
     positive, negative = means_of(owns, targets, drawn)
-    return Update(changes, bits_under(network, total, targets), positive, negative)
+    return Update(changes, *bits_under(network, total, targets), positive, negative)
 
 
 def means_of(goodness: Sequence[Tensor], targets: Tensor, negatives: Sequence[Negatives]) -> tuple[Tensor, Tensor]:
@@ -97,10 +102,13 @@ def means_of(goodness: Sequence[Tensor], targets: Tensor, negatives: Sequence[Ne
     return torch.stack(positive), torch.stack(negative)
 
 
-def bits_under(network: SequenceNetwork, scores: Tensor, targets: Tensor) -> Tensor:
-    """Mean bits of the targets (B,) under the scores of their contexts, the first B rows of (B or 2B, V)."""
+def bits_under(network: SequenceNetwork, scores: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean bits of the targets (B,) under the scores of their contexts, the first B rows of (B or 2B, V), and how many
+    of them have the highest score.
+    """
     log_p = network.log_probabilities(scores[: targets.shape[0]])
-    return -log_p.gather(1, targets[:, None]).mean() / math.log(2)
+    bits = -log_p.gather(1, targets[:, None]).mean() / math.log(2)
+    return bits, (log_p.argmax(1) == targets).sum()
 
 
 def layer_signal(

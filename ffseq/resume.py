@@ -111,6 +111,11 @@ def check_same(checkpoint: Checkpoint, corpus: Corpus, config: TrainConfig) -> N
             f"{checkpoint.path} was trained on {recorded['name']} split {recorded['split_rule']}, and this text or "
             "split differs; resume with the same corpus, or start a new run"
         )
+    refuse_changes(checkpoint, config)
+
+
+def refuse_changes(checkpoint: Checkpoint, config: TrainConfig) -> None:
+    """Refuse settings that a resumed run may not change. Raises UsageError."""
     was = checkpoint.config["options"]
     for name, value in to_flat(config).items():
         if name not in CHANGEABLE and name in was and was[name] != value and name not in ("alphabet", "split_rule"):

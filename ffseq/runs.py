@@ -45,6 +45,10 @@ def train(
     Interrupted, with everything saved, as soon as `interrupted()` is true.
     """
     progress = progress or Progress(quiet=True)
+    if config.run.stream:
+        from ffseq.streaming import train_on_stream
+
+        return train_on_stream(config, progress=progress, interrupted=interrupted)
     began = time.monotonic()
     folder, checkpoint = find_run(config)
     config = decided(config, checkpoint)

@@ -13,7 +13,7 @@ from torch import Tensor
 from ffseq.config import LearningConfig, source_of
 from ffseq.learning import Update, bits_under, layer_signal, means_of
 from ffseq.negatives import corrupt
-from ffseq.network import SequenceNetwork
+from ffseq.network import Past, SequenceNetwork
 
 
 def backpropagate(
@@ -25,6 +25,7 @@ def backpropagate(
     random: torch.Generator,
     drop: float = 0.0,
     unigram: Tensor | None = None,
+    past: Past | None = None,
 ) -> Update:
     """What `ffseq.learning.learn` computes, but every change is the exact derivative of the objective on the summed
     score. Arguments and random choices are the same; the scope plays no part.
@@ -45,9 +46,8 @@ def backpropagate(
     for weight in weights:
         weight.requires_grad_(True)
     try:
-        goodness = [
-            layer.goodness(activity) for layer, _, activity in network.upward(contexts, drop=drop, random=random)
-        ]
+        activities = network.upward(contexts, past=past, drop=drop, random=random)
+        goodness = [layer.goodness(activity) for layer, _, activity in activities]
         total = torch.stack(goodness).sum(0)
         signal, negatives = layer_signal(
             network, learning, total.detach(), targets, random, layers=len(layers), unigram=unigram
@@ -60,4 +60,4 @@ def backpropagate(
     changes = [{name: next(found) for name in layer} for layer in learned]
     changes = [{name: change for name, change in layer.items() if change is not None} for layer in changes]
     positive, negative = means_of([own.detach() for own in goodness], targets, [negatives] * len(layers))
-    return Update(changes, bits_under(network, total.detach(), targets), positive, negative)
+    return Update(changes, *bits_under(network, total.detach(), targets), positive, negative)

@@ -33,6 +33,11 @@ def run(verb: str, arguments: list[str], interrupted: Interrupt) -> int:
     if as_json:
         print_json(result)
         return 0
+    if config.run.stream:
+        title, bits = f"{result['corpus']}, before learning it", result["prequential_bits_per_character"]
+        print_table(title, ["", "bits per character", "accuracy"], [figures_row("this net", bits, result["accuracy"])])
+        print(f"{result['characters_seen']:,} characters. Run folder: {result['run']}")
+        return 0
     rows = [
         figures_row("this net", result["bits_per_character"], result["accuracy"]),
         *floor_rows(result["floors"]),
@@ -68,6 +73,7 @@ def settings_by(parser: ArgumentParser, arguments: list[str]) -> dict[str, Any]:
     for name, group in GROUPS.items():
         skip = {"corpus"} if group is CorpusConfig else set()
         parser.add_class_arguments(group, skip=skip, help=_TITLES[name])
+    arguments = ["--stream=true" if word == "--stream" else word for word in arguments]
     first = parse(parser, arguments)
     base = _base(first, parser)
     own = base.pop("corpus", None) or "fables"
