@@ -23,7 +23,7 @@ from ffseq.network import SequenceNetwork
 from ffseq.progress import Progress, duration
 from ffseq.report import plot_curves
 from ffseq.resume import alone_in, check_same, cut_log, find_run
-from ffseq.splits import Part, tuning
+from ffseq.splits import Part, tuning, whole
 from ffseq.training import Trainer
 
 #: Texts up to this many bytes get their counting floors fitted without being asked.
@@ -159,7 +159,11 @@ def evaluate(
         split_rule=split_rule or (recorded["split_rule"] if corpus is None else "auto"),
         known_splits=known,
     )
-    part = {"held_out": text.held_out, "validation": text.validation, "train": text.train}[split]
+    if split == "all" and text.split_rule.startswith("hinton"):
+        raise UsageError(f"split {text.split_rule} leaves text out: --split all needs shares, such as 80/10/10")
+    every = [one for one in (text.train, text.validation, text.held_out) if one is not None]
+    parts = {"held_out": text.held_out, "validation": text.validation, "train": text.train, "all": whole(every)}
+    part = parts[split]
     if part is None:
         raise UsageError(f"{text.name} split {text.split_rule} has no {split} part")
     if corpus is None and recorded["content_sha256"] != text.content_sha256:
@@ -187,7 +191,8 @@ def evaluate(
         "replaced": part.replaced,
         "temperature": float(network.temperature),
         "per_layer": figures_by_layer(evaluation, part),
-        "floors": floors_if_asked(text, floors, progress),
+        # They are those of the held-out part: beside figures of another part they would mislead.
+        "floors": floors_if_asked(text, floors, progress) if split == "held_out" else None,
     }
 
 

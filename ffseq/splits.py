@@ -12,6 +12,7 @@ character), and every part is encoded by itself, so its size in characters and b
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -184,6 +185,13 @@ def _strings(text: TextFile, alphabet: Alphabet, rule: str, count: _Count, targe
         "validation": strings(TUNING_STRINGS, STRINGS) if rule == "hinton-tuning" else None,
         "held_out": strings(STRINGS, 2 * STRINGS),
     }
+
+
+def whole(parts: Sequence[Part]) -> Part:
+    """Parts that follow each other as one part, scored from its first symbol to its last."""
+    start, stop = parts[0].start, parts[-1].stop
+    sums = {name: sum(getattr(part, name) for part in parts) for name in ("characters", "bytes", "dropped", "replaced")}
+    return Part(start, stop, (Segment(start, start, stop),), stop - start, **sums)
 
 
 def tuning(train: Part, rule: str) -> tuple[int, tuple[Segment, ...]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -52,10 +53,15 @@ def test_every_command_of_readme_runs(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mytext.txt").write_text("Once upon a time there was a fox, and the fox was hungry. " * 60)
-    commands = [command for command in COMMANDS[2:] if command.startswith("ffseq ")]
-    assert {shlex.split(command)[1] for command in commands} >= {"train", "sample", "evaluate"}
+    commands = COMMANDS[2:]
+    assert {command.split(" | ")[-1].split()[1] for command in commands} >= {"train", "sample", "evaluate", "compare"}
     for command in commands:
-        words = shlex.split(command)[1:]
+        *before, command = command.split(" | ")
+        if before:  # cat FILE
+            piped = Path(shlex.split(before[0])[1]).read_bytes()
+            monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(piped)))
+        name, *words = shlex.split(command)
+        assert name == "ffseq"
         assert main(words + SHORTENED.get(words[0], [])) == 0, command
     assert not capsys.readouterr().err.count("Traceback")
     # The Python of README works on the run that its commands made.

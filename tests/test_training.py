@@ -318,6 +318,14 @@ def test_bits_per_character_count_dropped_and_replaced_characters(text: str, tmp
     assert figures["bits_per_byte"] == pytest.approx(figures["bits_per_symbol"] * 96 / 104)
 
 
+def test_a_whole_text_is_scored(text: str, tmp_path: Path) -> None:
+    go(text, tmp_path / "run")
+    figures = evaluate(tmp_path / "run", split="all", floors="no", threads=1)
+    assert figures["characters"] == figures["symbols"] == len(TEXT)
+    network, _ = load_network(tmp_path / "run")
+    assert figures["bits_per_character"] == pytest.approx(float(network.score(TEXT).mean()), rel=1e-5)
+
+
 def test_an_untrained_uniform_net_scores_log2_v(text: str, tmp_path: Path) -> None:
     go(text, tmp_path / "run", max_iters=0)
     network, _ = load_network(tmp_path / "run")

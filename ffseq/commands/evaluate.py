@@ -21,7 +21,7 @@ def run(verb: str, arguments: list[str], interrupted: Interrupt) -> int:
     parser.add_argument("run", type=str, help="a run folder or a checkpoint folder")
     parser.add_argument("corpus", nargs="?", type=str, default=None, help="another text; by default the run's own")
     parser.add_argument(
-        "--split", choices=["held_out", "validation", "train"], default="held_out", help="which part of the text"
+        "--split", choices=["held_out", "validation", "train", "all"], default="held_out", help="which part of the text"
     )
     parser.add_argument(
         "--split_rule", type=str | None, default=None, help="shares such as 80/10/10; by default the run's"
