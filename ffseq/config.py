@@ -81,6 +81,8 @@ class LearningConfig:
     """random: hidden weights stay as they were initialised and only the goodness read-out learns."""
     temperature: float | None = None
     """Read-out temperature. By default the one that theory gives, else fitted on validation text."""
+    calibrate: bool = False
+    """Fit the read-out temperature on validation text even where theory gives one: on small texts nets are too sure."""
 
 
 @dataclass(frozen=True)
@@ -236,6 +238,8 @@ def check(config: TrainConfig) -> None:
             f"--batch_size {run.batch_size} is not a multiple of --string_length {run.string_length}: an update of a "
             "causal stack is a number of whole strings"
         )
+    if learn.calibrate and learn.temperature is not None:
+        raise UsageError("--temperature and --calibrate do not go together: it is either given or fitted")
     if learn.threshold is not None and not math.isfinite(learn.threshold):
         raise UsageError(f"--threshold has to be a finite number, got {learn.threshold}")
     check_combination(

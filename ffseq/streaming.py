@@ -120,8 +120,10 @@ def with_defaults(config: TrainConfig) -> TrainConfig:
         )
     if source_of(config.learning) == "unigram":
         raise UsageError("--negatives unigram needs the frequencies of the whole text, which a stream does not tell")
-    if config.learning.temperature is None and config.learning.scope == "own":
-        raise UsageError("in --scope own the read-out temperature is fitted on validation text: give --temperature")
+    if config.learning.calibrate or (config.learning.temperature is None and config.learning.scope == "own"):
+        raise UsageError(
+            "with --calibrate and in --scope own the temperature is fitted on validation text: give --temperature"
+        )
     if config.optimiser.average:
         raise UsageError("--average is not used by --stream: leave it out")
     return replace(config, network=network)

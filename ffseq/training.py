@@ -303,14 +303,16 @@ class Trainer:
         learning = self.config.learning
         source = source_of(learning)
         exclude = excludes_truth(learning.objective, source, learning.exclude_truth)
-        temperature = learning.temperature or readout_temperature(
-            learning.objective,
-            source,
-            exclude_truth=exclude,
-            negatives_temperature=learning.negatives_temperature,
-            scope=learning.scope,
-            goodness=self.config.network.goodness,
-        )
+        temperature = learning.temperature
+        if temperature is None and not learning.calibrate:
+            temperature = readout_temperature(
+                learning.objective,
+                source,
+                exclude_truth=exclude,
+                negatives_temperature=learning.negatives_temperature,
+                scope=learning.scope,
+                goodness=self.config.network.goodness,
+            )
         for network in (self.network, self.shown):
             network.temperature.fill_(temperature or 1.0)
             if self.unigram is not None and learning.objective != "nce":

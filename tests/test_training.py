@@ -318,6 +318,20 @@ def test_bits_per_character_count_dropped_and_replaced_characters(text: str, tmp
     assert figures["bits_per_byte"] == pytest.approx(figures["bits_per_symbol"] * 96 / 104)
 
 
+def test_a_net_that_is_too_sure_is_calibrated(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "noise.txt"
+    path.write_text("".join(np.random.default_rng(0).choice(list("abcdefgh"), 3000)))
+    options: dict[str, Any] = {"max_iters": 400, "learning_rate": 5e-3, "dropout": 0.0, "eval_interval": 400}
+    sure = go(str(path), tmp_path / "sure", **options)
+    calibrated = go(str(path), tmp_path / "calibrated", **options, calibrate=True)
+    assert sure["temperature"] == 1.0
+    assert calibrated["temperature"] > 2
+    assert calibrated["accuracy"] == sure["accuracy"]
+    assert calibrated["bits_per_character"] < min(3.03, sure["bits_per_character"] - 0.03)
+    with pytest.raises(UsageError, match="--calibrate"):
+        go(text, tmp_path / "both", calibrate=True, temperature=2.0)
+
+
 def test_a_whole_text_is_scored(text: str, tmp_path: Path) -> None:
     go(text, tmp_path / "run")
     figures = evaluate(tmp_path / "run", split="all", floors="no", threads=1)
