@@ -27,7 +27,6 @@ import yaml
 from ffseq.checkpoint import json_or_none, replace_file
 from ffseq.config import NetworkConfig, TrainConfig, from_flat, to_flat
 from ffseq.corpus import Corpus
-from ffseq.defaults import resolved
 from ffseq.errors import FfseqError, Interrupted, UsageError
 from ffseq.progress import Progress
 
@@ -90,6 +89,7 @@ def multiplications(config: NetworkConfig, alphabet_size: int, method: str) -> i
     """
     assert config.units is not None
     assert config.block_size is not None
+    assert config.layers is not None
     taps = 2 if config.stack == "causal" else 1
     total = 0
     for number in range(config.layers):
@@ -105,7 +105,7 @@ def multiplications(config: NetworkConfig, alphabet_size: int, method: str) -> i
 
 
 class Comparison:
-    """The cells of a comparison of `methods` on one corpus, under one folder."""
+    """The cells of a comparison of `methods` on one corpus, under one folder. `base`: settings with nothing open."""
 
     def __init__(
         self,
@@ -124,7 +124,7 @@ class Comparison:
                 f"{corpus.name} split {corpus.split_rule} has no validation part, and settings are chosen on one: give "
                 "--split_rule, such as 80/10/10 or hinton-tuning"
             )
-        self.base = to_flat(resolved(base, corpus.train.symbols))
+        self.base = to_flat(base)
         self.corpus, self.folder, self.search = corpus, folder, search
         self.methods = [METHODS[name] for name in methods]
         self.seeds, self.progress, self.interrupted = seeds, progress, interrupted

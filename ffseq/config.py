@@ -35,12 +35,13 @@ class CorpusConfig:
 class NetworkConfig:
     """The stack of layers."""
 
-    stack: Literal["window", "causal"] = "window"
-    """window: every layer sees the same K characters. causal: every layer sees further back than the one below."""
+    stack: Literal["window", "causal"] | None = None
+    """window: every layer sees the same K characters. causal: every layer sees further back than the one below. By
+    default chosen from the size of the corpus."""
     block_size: int | None = None
     """K, how many characters back a layer sees the text itself. By default chosen from the size of the corpus."""
-    layers: int = 2
-    """L, number of layers."""
+    layers: int | None = None
+    """L, number of layers. By default chosen from the size of the corpus."""
     units: int | None = None
     """H, units in a layer. By default chosen from the size of the corpus."""
     goodness: Goodness = "agreement"
@@ -91,8 +92,8 @@ class OptimiserConfig:
 
     optimiser: Literal["adamw", "sgd"] = "adamw"
     """AdamW, or gradient descent with momentum."""
-    learning_rate: float = 1e-3
-    """Step size at its highest."""
+    learning_rate: float | None = None
+    """Step size at its highest. By default the one that goes with the batch size that is chosen."""
     beta1: float = 0.9
     """Averaging of changes; with sgd the momentum."""
     beta2: float = 0.99
@@ -121,8 +122,9 @@ class RunConfig:
     """Updates. By default chosen from the size of the corpus."""
     max_seconds: float | None = None
     """Stop learning after so many seconds; the learning rate falls with the time used."""
-    batch_size: int = 256
-    """B, positions in one update: windows, or the characters of all strings of a causal stack."""
+    batch_size: int | None = None
+    """B, positions in one update: windows, or the characters of all strings of a causal stack. By default chosen from
+    the stack."""
     string_length: int = 64
     """T, characters of a training string of a causal stack (batch_size is a multiple of it), or of a stream's block."""
     stream: bool = False
@@ -233,7 +235,7 @@ def check(config: TrainConfig) -> None:
     for name, value in {"constant_share": opt.constant_share, "final_rate": opt.final_rate}.items():
         if not 0 <= value <= 1:
             raise UsageError(f"--{name} has to be between 0 and 1, got {value}")
-    if net.stack == "causal" and not run.stream and run.batch_size % run.string_length:
+    if net.stack == "causal" and not run.stream and run.batch_size and run.batch_size % run.string_length:
         raise UsageError(
             f"--batch_size {run.batch_size} is not a multiple of --string_length {run.string_length}: an update of a "
             "causal stack is a number of whole strings"

@@ -74,7 +74,7 @@ def evaluate_segments(
     alone: for each layer the temperature at which its own goodness is read out (see `alone_temperatures`); without it
     the net's, which is made for the sum of all layers. tick: told after each batch how many symbols are scored.
     """
-    depth = network.config.layers
+    depth = len(network.layers)
     at = [float(network.temperature)] * depth if alone is None else alone
     sums = torch.zeros(depth, 5, dtype=torch.float64)
     alive: list[Tensor] = []
@@ -134,7 +134,7 @@ def _goodness_of(
     network: SequenceNetwork, symbols: NDArray[np.integer], segments: Sequence[Segment], limit: int
 ) -> tuple[Tensor, Tensor]:
     """Goodness (L, n, V) and targets (n,) of the first positions of the segments."""
-    limit = max(1, min(limit, FITTED_SCORES // len(network.alphabet) // network.config.layers))
+    limit = max(1, min(limit, FITTED_SCORES // len(network.alphabet) // len(network.layers)))
     goodness, targets = [], []
     for contexts, real, past, scored in network.passes(symbols, leading(segments, limit)):
         goodness.append(network.goodness(contexts, past)[:, scored])

@@ -43,8 +43,8 @@ def normalised(units: Tensor) -> Tensor:
 class SequenceNetwork(nn.Module):
     """A stack of layers that predicts the next symbol.
 
-    config needs `block_size` and `units` to be set. Initial weights depend on `seed` alone. `temperature` is the
-    read-out temperature T, `prior` (V,) an offset in nats: P(next | context) = softmax(S / T + prior).
+    config needs `block_size`, `layers` and `units` to be set. Initial weights depend on `seed` alone. `temperature` is
+    the read-out temperature T, `prior` (V,) an offset in nats: P(next | context) = softmax(S / T + prior).
     """
 
     temperature: Tensor
@@ -52,8 +52,8 @@ class SequenceNetwork(nn.Module):
 
     def __init__(self, config: NetworkConfig, alphabet: Alphabet, *, seed: int = 0) -> None:
         super().__init__()
-        if config.block_size is None or config.units is None:
-            raise ValueError("block_size and units have to be set; see training.resolved")
+        if config.block_size is None or config.units is None or config.layers is None:
+            raise ValueError("block_size, layers and units have to be set; see ffseq.defaults.resolved")
         self.config = config
         self.alphabet = alphabet
         self.block_size = config.block_size
@@ -88,7 +88,7 @@ class SequenceNetwork(nn.Module):
     @property
     def reach(self) -> int:
         """How many characters back the prediction depends on."""
-        return self.block_size + (sum(map(dilation, range(self.config.layers))) if self.is_causal else 0)
+        return self.block_size + (sum(map(dilation, range(len(self.layers)))) if self.is_causal else 0)
 
     def upward(
         self, contexts: Tensor, *, past: Past | None = None, drop: float = 0.0, random: torch.Generator | None = None

@@ -20,6 +20,7 @@ def make_optimiser(layers: Iterable[nn.Module], config: OptimiserConfig) -> torc
     Decay is decoupled for both kinds (Loshchilov & Hutter 2019); torch's SGD would send it through the momentum, so
     there `apply_changes` does it, by the group's `decoupled_decay`.
     """
+    assert config.learning_rate is not None
     groups = []
     for layer in layers:
         weights = dict(layer.named_parameters())
@@ -82,6 +83,7 @@ def rate_at(config: OptimiserConfig, step: int, progress: float) -> float:
     >>> [round(rate_at(config, step, step / 100), 2) for step in (0, 4, 9, 50, 75, 100)]
     [0.1, 0.5, 1.0, 1.0, 0.5, 0.0]
     """
+    assert config.learning_rate is not None
     warm = min(1.0, (step + 1) / config.warmup_iters) if config.warmup_iters else 1.0
     falling = max(0.0, progress - config.constant_share) / max(1e-9, 1 - config.constant_share)
     return config.learning_rate * warm * (1 - (1 - config.final_rate) * min(1.0, falling))

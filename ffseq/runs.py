@@ -278,10 +278,10 @@ def _finish(
     result |= {
         "validation_bits_per_character": validation,
         "parameters": network.parameter_count(),
-        "characters_seen": state.step * config.run.batch_size,
+        "characters_seen": state.step * trainer.batch_size,
         "iterations": state.step,
         "learning_seconds": state.seconds,
-        "characters_per_second": state.step * config.run.batch_size / max(state.seconds, 1e-9),
+        "characters_per_second": state.step * trainer.batch_size / max(state.seconds, 1e-9),
         "temperature": float(network.temperature),
         "dropped": corpus.held_out.dropped,
         "replaced": corpus.held_out.replaced,

@@ -36,7 +36,8 @@ from ffseq.resume import alone_in, cut_log, find_run, refuse_changes
 from ffseq.windows import contexts_at
 
 #: A net for a stream, where nothing else is said: small enough to keep up with one.
-DEFAULTS: dict[str, Any] = {"block_size": 8, "units": 256, "dropout": 0.0}
+DEFAULTS: dict[str, Any] = {"stack": "causal", "block_size": 8, "layers": 4, "units": 256, "dropout": 0.0}
+RATE = 1e-3
 #: Weight of the past in the recent bits of the progress line, for each update.
 RECENT = 0.99
 
@@ -126,7 +127,8 @@ def with_defaults(config: TrainConfig) -> TrainConfig:
         )
     if config.optimiser.average:
         raise UsageError("--average is not used by --stream: leave it out")
-    return replace(config, network=network)
+    rate = RATE if config.optimiser.learning_rate is None else config.optimiser.learning_rate
+    return replace(config, network=network, optimiser=replace(config.optimiser, learning_rate=rate))
 
 
 class StreamLearner:

@@ -64,6 +64,8 @@ class Trainer:
         self.optimiser = make_optimiser(self.layers, config.optimiser)
         # What evaluation, sampling and the checkpoints show: the weights, or their running average.
         self.shown = copy.deepcopy(network) if config.optimiser.average else network
+        assert config.run.batch_size is not None
+        self.batch_size = config.run.batch_size
         self.start, self.stop = corpus.train.start, corpus.train.stop
         self.fitting: list[Segment] = []
         self.warned = False
@@ -146,7 +148,7 @@ class Trainer:
         run, state = self.config.run, self.state
         where: dict[str, Any] = {
             "step": state.step,
-            "batch_size": run.batch_size,
+            "batch_size": self.batch_size,
             "block_size": self.network.block_size,
             "alphabet_size": len(self.corpus.alphabet),
             "seed": run.seed,
@@ -196,7 +198,7 @@ class Trainer:
         means, state, run = self._means(), self.state, self.config.run
         self._check_finite(math.isfinite(means["bits"]))
         state.sums = {}
-        seen = state.step * run.batch_size
+        seen = state.step * self.batch_size
         bits = means["bits"] * self.corpus.train.symbols / self.corpus.train.characters
         rate = seen / max(state.seconds, 1e-9)
         self._log(
@@ -223,7 +225,7 @@ class Trainer:
             fitted = fit_temperature(self.shown, self.corpus.symbols, self.fitting)
             for network in {id(n): n for n in (self.shown, self.network)}.values():
                 network.temperature.fill_(fitted)
-        seen = state.step * self.config.run.batch_size
+        seen = state.step * self.batch_size
         if part is None:
             # Nothing to choose by, but units that have died show on training text as well.
             some = leading([Segment(self.start, self.start, self.stop)], MONITORED_SYMBOLS)
@@ -342,6 +344,6 @@ class Trainer:
                 "split_rule": self.corpus.split_rule,
             },
             "step": self.state.step,
-            "characters_seen": self.state.step * self.config.run.batch_size,
+            "characters_seen": self.state.step * self.batch_size,
             "validation_bits_per_character": self.state.validation_bits,
         }

@@ -333,7 +333,7 @@ def test_a_preset_with_an_unknown_option_is_refused(tmp_path: Path, capsys: pyte
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ("units: abc", "--units"), ("units: 1.5", "--units"), ("layers: null", "--layers"),
+        ("units: abc", "--units"), ("units: 1.5", "--units"), ("seed: null", "--seed"),
         ("layers: true", "--layers"),
         ("objective: foo", "--objective"), ("seed: 1e400", "--seed"), ("split_rule: 80", "split_rule"),
         ("corpus: 5", "corpus"), ("learning_rate: -1", "--learning_rate"), ("- units", "name: value"),

@@ -24,7 +24,7 @@ SHORT = [
     "--max_iters",
     "3",
     "--batch_size",
-    "8",
+    "64",
     "--eval_interval",
     "100",
     "--sample_interval",

@@ -27,8 +27,8 @@ from ffseq.windows import contexts_at
 
 TEXT = "the cat sat on the mat and the dog ran to the log; " * 60
 SMALL = {
-    "layers": 2, "units": 24, "block_size": 6, "dropout": 0.25, "batch_size": 32, "max_iters": 40, "eval_interval": 10,
-    "log_interval": 5, "sample_interval": 0, "floors": "no", "threads": 1, "dtype": "float32", "alphabet": "characters",
+    "stack": "window", "layers": 2, "units": 24, "block_size": 6, "dropout": 0.25, "batch_size": 32, "max_iters": 40,
+    "eval_interval": 10, "log_interval": 5, "sample_interval": 0, "floors": "no", "threads": 1, "dtype": "float32", "alphabet": "characters",
 }  # fmt: skip
 
 
@@ -445,7 +445,8 @@ def test_training_reads_the_text_through_a_memory_map(text: str) -> None:
 
 def test_a_net_comes_near_the_entropy_rate_and_random_hidden_layers_do_not(tmp_path: Path) -> None:
     options = {
-        "units": 128, "block_size": 3, "recency": 0.0, "dropout": 0.0, "objective": "likelihood", "batch_size": 256,
+        "stack": "window", "units": 128, "block_size": 3, "recency": 0.0, "dropout": 0.0, "objective": "likelihood",
+        "batch_size": 256,
         "learning_rate": 5e-3, "max_iters": 1200, "eval_interval": 600, "alphabet": "auto", "threads": 2,
     }  # fmt: skip
     learned = go("markov", tmp_path / "learned", **options)

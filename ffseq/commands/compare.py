@@ -41,6 +41,7 @@ def run(verb: str, arguments: list[str], interrupted: Interrupt) -> int:
     from ffseq.comparison import METHODS, Comparison, Search, floor_rows
     from ffseq.compute import decided
     from ffseq.corpus import load_corpus
+    from ffseq.defaults import resolved
     from ffseq.errors import Interrupted
     from ffseq.report import plot_comparison
 
@@ -58,7 +59,8 @@ def run(verb: str, arguments: list[str], interrupted: Interrupt) -> int:
     config = decided(from_flat(given))
     text = config.text
     corpus = load_corpus(text.corpus, alphabet=text.alphabet, unknown=text.unknown, split_rule=text.split_rule)
-    rate, drop = config.optimiser.learning_rate, config.network.dropout or 0.0
+    config = resolved(config, corpus.train.symbols)
+    rate, drop = config.optimiser.learning_rate or 0.0, config.network.dropout or 0.0
     search = Search(
         learning_rates=_numbers("learning_rates", options["learning_rates"]) or (rate / 2, rate, 2 * rate),
         dropouts=_numbers("dropouts", options["dropouts"]) or tuple(sorted({drop / 2, drop, (1 + drop) / 2})),
