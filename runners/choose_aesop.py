@@ -34,8 +34,8 @@ FOLDS, USED = 8, (0, 2, 4, 6)
 TEMPERATURES = (1.0, 1.1, 1.2, 1.25, 1.3, 1.45)
 COMMON: dict[str, Any] = {
     "corpus": "aesop", "split_rule": "hinton", "stack": "window", "block_size": 10, "layers": 3, "units": 500,
-    "dropout": 0.5, "objective": "contrast", "scope": "all", "num_negatives": 4, "learning_rate": 1e-3, "batch_size": 256,
-    "max_iters": 4000, "sample_interval": 0, "eval_interval": 100_000, "log_interval": 100_000,
+    "dropout": 0.5, "objective": "contrast", "scope": "all", "num_negatives": 4, "learning_rate": 1e-3,
+    "batch_size": 256, "max_iters": 4000, "sample_interval": 0, "eval_interval": 100_000, "log_interval": 100_000,
 }  # fmt: skip
 CANDIDATES: dict[str, dict[str, Any]] = {
     "small, upper layers do not see the text": {"context_to_all": False},

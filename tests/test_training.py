@@ -28,7 +28,8 @@ from ffseq.windows import contexts_at
 TEXT = "the cat sat on the mat and the dog ran to the log; " * 60
 SMALL = {
     "stack": "window", "layers": 2, "units": 24, "block_size": 6, "dropout": 0.25, "batch_size": 32, "max_iters": 40,
-    "eval_interval": 10, "log_interval": 5, "sample_interval": 0, "floors": "no", "threads": 1, "dtype": "float32", "alphabet": "characters",
+    "learning_rate": 1e-3, "eval_interval": 10, "log_interval": 5, "sample_interval": 0, "floors": "no", "threads": 1,
+    "dtype": "float32", "alphabet": "characters",
 }  # fmt: skip
 
 
