@@ -49,7 +49,7 @@ def plot_curves(folder: Path, floors: dict[str, Any] | None) -> Path | None:
             seen, [line["positive_goodness"][number] for line in training], color=colour, label=f"layer {number + 1}"
         )
         goodness.plot(seen, [line["negative_goodness"][number] for line in training], color=colour, linestyle=":")
-    goodness.set_ylabel("goodness: positives (solid), negatives (dotted)")
+    goodness.set_ylabel("goodness (dotted: of negatives)")
     goodness.set_xlabel("characters seen")
     goodness.legend()
     path = folder / "curves.png"
