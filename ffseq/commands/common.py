@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import re
 import sys
+from argparse import SUPPRESS, Action
 from typing import Any
 
-from jsonargparse import ArgumentError, ArgumentParser, set_parsing_settings
+from jsonargparse import ArgumentError, ArgumentParser, DefaultHelpFormatter, set_parsing_settings
 
 from ffseq.errors import UsageError, nearest
 from ffseq.progress import Progress
@@ -16,9 +17,20 @@ from ffseq.progress import Progress
 set_parsing_settings(docstring_parse_attribute_docstrings=True)
 
 
+class _Help(DefaultHelpFormatter):
+    """Help for people: what an option does and its default; its choices stand beside its name already."""
+
+    def _get_help_string(self, action: Action) -> str:
+        nothing = action.default is None or action.default is False or action.default in ("", SUPPRESS)
+        known = bool(action.option_strings) and not nothing
+        return (action.help or "") + (" (default: %(default)s)" if known else "")
+
+
 def make_parser(verb: str, description: str) -> ArgumentParser:
     """An empty parser for a verb, with --json and --quiet."""
-    parser = ArgumentParser(prog=f"ffseq {verb}", description=description, exit_on_error=False, add_help=True)
+    parser = ArgumentParser(
+        prog=f"ffseq {verb}", description=description, exit_on_error=False, add_help=True, formatter_class=_Help
+    )
     parser.add_argument("--json", action="store_true", help="the last line of standard output is one JSON object")
     parser.add_argument("--quiet", action="store_true", help="no progress; errors are still shown")
     return parser
