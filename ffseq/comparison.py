@@ -14,9 +14,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import signal
 import statistics
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -133,14 +135,23 @@ class Comparison:
         """Run what is missing; yields the row of each method as it is complete."""
         for method in self.methods:
             options = self.chosen(method) | {"max_iters": self._iterations(method)}
-            yield self._row(method, options, [self.cell(options | {"seed": seed}) for seed in self.seeds])
+            self.progress.say(
+                f"{method.name}: best on validation text are rate {options['learning_rate']:g}, dropout "
+                f"{options['dropout']:g}"
+            )
+            cells = []
+            for seed in self.seeds:
+                cells.append(self.cell(options | {"seed": seed}))
+                bits = cells[-1]["validation_bits_per_character"]
+                self.progress.say(f"  seed {seed}: " + ("diverged" if bits is None else f"validation {bits:.4f}"))
+            yield self._row(method, options, cells)
 
     def chosen(self, method: Method) -> dict[str, Any]:
         """The settings that are best on validation text: the learning rate first, then dropout at that rate."""
         short = max(1, round(self.base["max_iters"] * self.search.share))
-        options = (
-            self.base | method.options | {"max_iters": short, "seed": SEARCH_SEED, "dropout": self.search.dropouts[0]}
-        )
+        options = self.base | method.options | {"max_iters": short, "seed": SEARCH_SEED}
+        if options["dropout"] not in self.search.dropouts:
+            options["dropout"] = sorted(self.search.dropouts)[len(self.search.dropouts) // 2]
         for name, values in (("learning_rate", self.search.learning_rates), ("dropout", self.search.dropouts)):
             figures = {value: self.cell(options | {name: value})["validation_bits_per_character"] for value in values}
             finite = {value: bits for value, bits in figures.items() if bits is not None}
@@ -177,8 +188,15 @@ class Comparison:
         command = [sys.executable, "-m", "ffseq", "train", "--json", "--quiet", "--out_dir", str(run)]
         command += ["--preset", str(preset), "--resume", "auto"]
         with (place / "output").open("wb+") as output, (place / "errors").open("wb+") as errors:
-            child = subprocess.Popen(command, stdout=output, stderr=errors)
-            _, status, usage = os.wait4(child.pid, 0)
+            # In a session of its own, so that Ctrl-C reaches it once: through us.
+            child = subprocess.Popen(command, stdout=output, stderr=errors, start_new_session=True)
+            told = False
+            while (ended := os.wait4(child.pid, os.WNOHANG))[0] == 0:
+                if self.interrupted() and not told:
+                    child.send_signal(signal.SIGTERM)
+                    told = True
+                time.sleep(0.05)
+            _, status, usage = ended
             child.returncode = os.waitstatus_to_exitcode(status)
             output.seek(0)
             errors.seek(0)
