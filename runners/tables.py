@@ -44,13 +44,40 @@ def main_job() -> str:
     return "\n".join(rows)
 
 
+def comparison(name: str) -> str:
+    """One comparison: what each method reaches with the same search, data and number of characters."""
+    results = json.loads((HERE / "results" / f"compare_{name}.json").read_text(encoding="utf-8"))
+    rows = [
+        "| method | bits per character | accuracy | validation | rate, dropout | multiplications | seconds | memory |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for row in results["rows"]:
+        bits, accuracy = row["bits_per_character"], row["accuracy"]
+        if row["seconds"] is None:
+            rows.append(f"| {row['label']} | {bits['mean']:.3f} | {accuracy['mean']:.1%} | | | | | |")
+            continue
+        validation = row["validation_bits_per_character"]
+        cells = [
+            row["label"],
+            f"{bits['mean']:.3f} ± {bits['sd']:.3f}",
+            f"{100 * accuracy['mean']:.1f} ± {100 * accuracy['sd']:.1f} %",
+            f"{validation['mean']:.3f}",
+            f"{row['learning_rate']:g}, {row['dropout']:g}",
+            f"{row['multiplications']:.2g}",
+            f"{row['seconds']:.0f}",
+            f"{row['peak_memory_bytes'] / 2**20:,.0f} MiB",
+        ]
+        rows.append("| " + " | ".join(cells) + " |")
+    return "\n".join(rows)
+
+
 def spread(values: list[float], digits: int) -> str:
     """Mean ± standard deviation."""
     mean = f"{statistics.mean(values):.{digits}f}"
     return f"{mean} ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else mean
 
 
-TABLES: dict[str, Callable[[], str]] = {"main_job": main_job}
+TABLES: dict[str, Callable[[], str]] = {"main_job": main_job, "compare_aesop": lambda: comparison("aesop")}
 
 
 def filled(text: str) -> str:
