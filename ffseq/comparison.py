@@ -49,7 +49,8 @@ class Method:
 
 def _ff(scope: str, objective: str, negatives: str, label: str, equal: str = "characters") -> Method:
     name = f"ff-{scope}-{negatives}" + ("-equal-work" if equal == "multiplications" else "")
-    return Method(name, "ff", {"scope": scope, "objective": objective, "negatives": negatives}, label, equal)
+    options = {"method": "ff", "hidden": "learned", "scope": scope, "objective": objective, "negatives": negatives}
+    return Method(name, "ff", options, label, equal)
 
 
 METHODS: dict[str, Method] = {
@@ -62,12 +63,14 @@ METHODS: dict[str, Method] = {
         _ff("all", "contrast", "sampled", "FF, summed score broadcast"),
         _ff("all", "likelihood", "expected", "FF, summed score broadcast, expected"),
         _ff("all", "likelihood", "expected", "the same, at the twin's multiplications", "multiplications"),
-        Method("twin-expected", "twin", {"method": "twin", "objective": "likelihood", "negatives": "expected"},
+        Method("twin-expected", "twin",
+               {"method": "twin", "hidden": "learned", "objective": "likelihood", "negatives": "expected"},
                "twin: backpropagation"),
-        Method("twin-sampled", "twin", {"method": "twin", "objective": "contrast", "negatives": "sampled"},
+        Method("twin-sampled", "twin",
+               {"method": "twin", "hidden": "learned", "objective": "contrast", "negatives": "sampled"},
                "twin: backpropagation, sampled negatives"),
         Method("random-hidden", "random_hidden",
-               {"hidden": "random", "objective": "likelihood", "negatives": "expected"},
+               {"method": "ff", "hidden": "random", "scope": "all", "objective": "likelihood", "negatives": "expected"},
                "random hidden layers, learned read-out"),
     )
 }  # fmt: skip

@@ -127,11 +127,17 @@ def refuse_changes(checkpoint: Checkpoint, config: TrainConfig) -> None:
 
 @contextlib.contextmanager
 def alone_in(folder: Path) -> Iterator[None]:
-    """Hold the run folder while training in it. Raises UsageError where another process does.
+    """Make the run folder where it is not there, and hold it while training in it.
+
+    Raises FfseqError where it cannot be made, UsageError where another process holds it.
 
     The lock is the system's, so it goes with the process, however that ends. Where there are no such locks, none is
     held.
     """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FfseqError(f"cannot make the run folder {folder}: {error.strerror}") from error
     try:
         import fcntl
     except ImportError:

@@ -70,10 +70,6 @@ def train(
         )
     network = SequenceNetwork(config.network, corpus.alphabet, seed=config.run.seed).to(device)
     network.products = products
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise FfseqError(f"cannot make the run folder {folder}: {error.strerror}") from error
     with alone_in(folder):
         return _run(Trainer(network, corpus, config, folder, progress), checkpoint, preset, interrupted, began)
 

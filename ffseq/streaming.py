@@ -82,10 +82,6 @@ def train_on_stream(
         raise UsageError(f"{checkpoint.path} was trained on another text: resume with the same one, or begin anew")
     network = SequenceNetwork(config.network, alphabet, seed=config.run.seed).to(device)
     network.products = products
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise FfseqError(f"cannot make the run folder {folder}: {error.strerror}") from error
     with alone_in(folder):
         learner = StreamLearner(network, config, folder, progress, name, content)
         if checkpoint is None:

@@ -112,6 +112,10 @@ def test_multiplications_are_those_counted_by_hand() -> None:
         (["--learning_rates", "fast"], "--learning_rates"),
         (["--search_share", "0"], "--search_share"),
         (["--resume", "auto"], "--resume"),
+        (["--seeds", ""], "--seeds"),
+        (["--seeds", "0.5"], "--seeds"),
+        (["--stream"], "--stream"),
+        (["--stream", "true"], "--stream"),
     ],
 )
 def test_wrong_requests_are_refused(
@@ -125,4 +129,9 @@ def test_every_method_is_a_setting_that_train_takes(text: str, tmp_path: Path) -
     from ffseq.config import from_flat
 
     for method in METHODS.values():
-        from_flat({"corpus": text} | method.options)
+        # Whatever was typed, a row is learned by the method that it is called by.
+        typed = {"corpus": text, "method": "twin", "hidden": "random", "scope": "own"}
+        learning = from_flat(typed | method.options).learning
+        assert learning.method == ("twin" if method.method == "twin" else "ff")
+        assert learning.hidden == ("random" if method.method == "random_hidden" else "learned")
+        assert method.method == "twin" or f"-{learning.scope}-" in f"-{method.name}-all-"

@@ -49,6 +49,8 @@ def run(verb: str, arguments: list[str], interrupted: Interrupt) -> int:
         raise UsageError("compare takes no --resume: the same command with the same --out_dir goes on")
     if options["corpus"] == "-":
         raise UsageError("compare reads its text many times: give the path of a file instead of standard input")
+    if options["stream"]:
+        raise UsageError("compare holds text out, and a stream has nothing to hold out: leave --stream out")
     methods = list(METHODS) if options["methods"] == "all" else options["methods"].split(",")
     for name in methods:
         if name not in METHODS:
@@ -68,7 +70,9 @@ def run(verb: str, arguments: list[str], interrupted: Interrupt) -> int:
     )
     if not 0 < search.share <= 1:
         raise UsageError(f"--search_share has to be above 0 and at most 1, got {search.share}")
-    seeds = [int(seed) for seed in _numbers("seeds", options["seeds"])]
+    if not re.fullmatch(r"\d+(,\d+)*", options["seeds"]):
+        raise UsageError(f"--seeds has to be whole numbers separated by commas, got {options['seeds']!r}")
+    seeds = [int(seed) for seed in options["seeds"].split(",")]
     folder = Path(config.run.out_dir or "runs/compare-" + re.sub(r"[^\w.-]", "-", corpus.name))
     folder.mkdir(parents=True, exist_ok=True)
     progress = make_progress(options)

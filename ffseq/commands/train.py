@@ -73,7 +73,11 @@ def settings_by(parser: ArgumentParser, arguments: list[str]) -> dict[str, Any]:
     for name, group in GROUPS.items():
         skip = {"corpus"} if group is CorpusConfig else set()
         parser.add_class_arguments(group, skip=skip, help=_TITLES[name])
-    arguments = ["--stream=true" if word == "--stream" else word for word in arguments]
+    after = [*arguments[1:], ""]
+    arguments = [  # --stream alone means true, as flags do
+        "--stream=true" if word == "--stream" and following not in ("true", "false") else word
+        for word, following in zip(arguments, after, strict=True)
+    ]
     first = parse(parser, arguments)
     base = _base(first, parser)
     own = base.pop("corpus", None) or "fables"
