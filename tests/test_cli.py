@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from ffseq.cli import main
+from ffseq.commands.train import settings
 
 TEXT = "the cat sat on the mat and the dog ran to the log; " * 60
 QUICK = [
@@ -170,6 +171,16 @@ def test_typed_options_win_over_the_preset(tmp_path: Path, capsys: pytest.Captur
     assert options["corpus"] == "fables"
     assert options["units"] == 16
     assert options["learning_rate"] == 0.004
+
+
+@pytest.mark.parametrize(
+    ("words", "streams"),
+    [([], False), (["--stream"], True), (["--stream", "--seed", "1"], True), (["fables", "--stream", "false"], False)],
+)
+def test_stream_is_a_flag_and_nothing_typed_is_the_default_corpus(words: list[str], streams: bool) -> None:
+    chosen = settings(words)
+    assert chosen["corpus"] == "fables"
+    assert chosen["stream"] is streams
 
 
 def test_resume_continues_with_the_runs_own_settings(run_folder: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import zip_longest
 from typing import Any
 
 from jsonargparse import ArgumentParser
@@ -73,10 +74,9 @@ def settings_by(parser: ArgumentParser, arguments: list[str]) -> dict[str, Any]:
     for name, group in GROUPS.items():
         skip = {"corpus"} if group is CorpusConfig else set()
         parser.add_class_arguments(group, skip=skip, help=_TITLES[name])
-    after = [*arguments[1:], ""]
     arguments = [  # --stream alone means true, as flags do
         "--stream=true" if word == "--stream" and following not in ("true", "false") else word
-        for word, following in zip(arguments, after, strict=True)
+        for word, following in zip_longest(arguments, arguments[1:])
     ]
     first = parse(parser, arguments)
     base = _base(first, parser)
