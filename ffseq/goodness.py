@@ -47,12 +47,14 @@ def goodness(kind: Goodness, activity: Activity, candidates: Tensor, candidate_b
     >>> goodness("squares", activity, E, torch.zeros(2))
     tensor([[16.0000,  2.2500]])
     """
-    # Scores add up over layers and enter a softmax: bfloat16's three digits would show, so this product is float32.
-    units = activity.units.to(candidates.dtype)
+    # In training a product may round to the three digits of bfloat16: far less than what sampling a batch leaves open.
+    # Figures are computed in float32. Sums of squares, large and the same for all candidates, never round.
+    units, weights = activity.units, candidates.to(activity.units.dtype)
+    cross = (units @ weights.t()).to(candidates.dtype)
     if kind == "agreement":
-        return torch.addmm(candidate_bias, units, candidates.t(), alpha=activity.scale)
-    own = units.square().sum(1, keepdim=True)
-    cross, square = units @ candidates.t(), (units > 0).to(units.dtype) @ (candidates**2).t()
+        return torch.add(candidate_bias, cross, alpha=activity.scale)
+    square = ((units > 0).to(units.dtype) @ (weights**2).t()).to(candidates.dtype)
+    own = units.to(candidates.dtype).square().sum(1, keepdim=True)
     return (own + 2 * cross + square) * activity.scale
 
 

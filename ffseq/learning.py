@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from ffseq.config import LearningConfig, source_of
-from ffseq.layers.window import WindowLayer
+from ffseq.layers.window import Below, Readers, WindowLayer
 from ffseq.negatives import Negatives, corrupt, draw
 from ffseq.network import Past, SequenceNetwork
 from ffseq.objective import excludes_truth, signal
@@ -53,7 +53,7 @@ def learn(
 ) -> Update:
     """Compute every layer's change for one batch; no weight is touched.
 
-    contexts: (B, K) int64, or (S, T, K) for a causal stack, B = S·T; targets: (B,) int64; unigram: (V,) frequencies
+    contexts: (B, K) int64, or (T, S, K) for a causal stack, B = T·S; targets: (B,) int64; unigram: (V,) frequencies
     for negatives of that name. All random choices (dropout masks, negatives) come from `random`. past:
     what a causal stack remembers, see `SequenceNetwork.upward`.
     """
@@ -63,14 +63,16 @@ def learn(
         contexts = torch.cat([contexts, corrupt(contexts, size, learning.corruption, random)])
     hidden = learning.hidden == "learned"
     changes: list[dict[str, Tensor]] = []
-    rows = contexts.flatten(0, -2)
-    waiting: list[tuple[WindowLayer, Tensor | None, Tensor]] = []
+    readers: Readers | None = None
+    waiting: list[tuple[WindowLayer, Below | None, Tensor]] = []
     activities = []
     goodness = []
     total: Tensor | None = None
     upward = network.upward(contexts, past=past, drop=drop, random=random)
     for number, (layer, below, activity) in enumerate(upward, start=1):
         own = layer.goodness(activity)
+        if readers is None and layer.context is not None and hidden:
+            readers = layer.readers(contexts.flatten(0, -2))
         total = own if total is None else total + own
         if learning.scope == "all":
             waiting.append((layer, below, own))
@@ -78,7 +80,7 @@ def learn(
             continue
         score, count = (own, 1) if learning.scope == "own" else (total, number)
         shared, negatives = layer_signal(network, learning, score, targets, random, layers=count, unigram=unigram)
-        changes.append(layer.change(rows, below, activity, shared / batch, hidden=hidden))
+        changes.append(layer.change(readers, below, activity, shared / batch, hidden=hidden))
         goodness.append((own, negatives))
     assert total is not None
     if learning.scope == "all":
@@ -87,7 +89,7 @@ def learn(
         )
         shared = shared / batch
         for (layer, below, own), activity in zip(waiting, activities, strict=True):
-            changes.append(layer.change(rows, below, activity, shared, hidden=hidden))
+            changes.append(layer.change(readers, below, activity, shared, hidden=hidden))
             goodness.append((own, negatives))
     owns, drawn = zip(*goodness, strict=True)
     positive, negative = means_of(owns, targets, drawn)

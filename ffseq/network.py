@@ -23,19 +23,18 @@ from ffseq.corpus import Segment
 from ffseq.errors import FfseqError
 from ffseq.goodness import Activity
 from ffseq.layers.causal import dilation, with_past
-from ffseq.layers.window import WindowLayer
+from ffseq.layers.window import Below, WindowLayer
 from ffseq.randomness import generator, keep_mask
 from ffseq.sampling import bits_of, stream_text
 from ffseq.windows import ordered, ordered_strings
 
-#: What a causal stack remembers: for each layer the last activities of the one below, (S, d, H).
+#: What a causal stack remembers: for each layer the last activities of the one below, (d, S, H).
 Past = dict[int, Tensor]
 
 
 def normalised(units: Tensor) -> Tensor:
     """Activity (B, H) divided by its root mean square over the units, in the same dtype."""
-    accurate = torch.promote_types(units.dtype, torch.float32)
-    norm: Tensor = torch.linalg.vector_norm(units, dim=1, keepdim=True, dtype=accurate)
+    norm: Tensor = torch.linalg.vector_norm(units, dim=1, keepdim=True)
     inverse: Tensor = math.sqrt(units.shape[1]) / norm.clamp(min=1e-4)
     return units * inverse.to(units.dtype)
 
@@ -92,31 +91,34 @@ class SequenceNetwork(nn.Module):
 
     def upward(
         self, contexts: Tensor, *, past: Past | None = None, drop: float = 0.0, random: torch.Generator | None = None
-    ) -> Iterator[tuple[WindowLayer, Tensor | None, Activity]]:
+    ) -> Iterator[tuple[WindowLayer, Below | None, Activity]]:
         """Layer by layer: the layer, its input from below, its activity.
 
-        contexts: (B, K) int64, or for a causal stack (S, T, K), with B = S·T positions. past: what the layers of a
+        contexts: (B, K) int64, or for a causal stack (T, S, K), with B = T·S positions. past: what the layers of a
         causal stack remember of the text before; empty at the beginning, and changed so that the next call goes on.
 
         A generator: whoever asks for one layer after the other can let each go as soon as it has learned. With
         `drop`, units are left out at random; the mask of a layer is drawn from `random`.
         """
-        below: Tensor | None = None
-        length = contexts.shape[1] if self.is_causal else 1
+        units: Tensor | None = None
+        strings = contexts.shape[1] if self.is_causal else 1
         contexts = contexts.flatten(0, -2)
         for number, layer in enumerate(self.stack()):
-            if below is not None and self.is_causal:
+            below = None
+            if units is not None and self.is_causal:
                 before = past.get(number) if past is not None else None
-                below, remembered = with_past(below, length, dilation(number), before)
+                below, remembered = with_past(units, strings, dilation(number), before)
                 if past is not None:
                     past[number] = remembered
+            elif units is not None:
+                below = Below(units, (0,), len(units))
             keep, dropped = None, 0.0
             if drop and random is not None:
                 shape = (contexts.shape[0], layer.bias.shape[0])
                 keep, dropped = keep_mask(shape, drop, random, contexts.device, self.products)
             activity = layer(contexts, below, keep, dropped, dtype=self.products)
             yield layer, below, activity
-            below = normalised(activity.units)
+            units = normalised(activity.units)
 
     def goodness(self, contexts: Tensor, past: Past | None = None) -> Tensor:
         """Goodness of every candidate in every layer, float32 (L, B, V), without dropout. See `upward`."""

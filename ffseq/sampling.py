@@ -74,31 +74,31 @@ def continue_contexts(
 ) -> Iterator[Tensor]:
     """Continue B strings for ever: yields the next symbols (B,) int64.
 
-    contexts: (B, K), most recent symbol first, or for a causal stack (B, T, K), those of the prompt's positions: from
+    contexts: (B, K), most recent symbol first, or for a causal stack (T, B, K), those of the prompt's positions: from
     then on only what its layers remember is kept.
     """
     past: dict[int, Tensor] = {}
-    recent = contexts[:, -1] if network.is_causal else contexts
+    recent = contexts[-1] if network.is_causal else contexts
     while True:
         scores = network.scores(contexts, past)
-        last = scores.view(len(recent), -1, scores.shape[1])[:, -1]
+        last = scores[-len(recent) :]
         p = filtered(network.log_probabilities(last), temperature=temperature, top_k=top_k, top_p=top_p)
         symbols = torch.multinomial(p, 1, generator=random)
         yield symbols[:, 0]
         recent = torch.cat([symbols, recent[:, :-1]], 1)
-        contexts = recent[:, None] if network.is_causal else recent
+        contexts = recent[None] if network.is_causal else recent
 
 
 def prompt_context(network: SequenceNetwork, prompt: list[int]) -> Tensor:
     """The context (1, K) after a prompt of symbols; before the prompt there is nothing.
 
-    For a causal stack (1, T, K): the contexts of all positions that the prediction after the prompt depends on.
+    For a causal stack (T, 1, K): the contexts of all positions that the prediction after the prompt depends on.
     """
     first = max(0, len(prompt) - network.reach) if network.is_causal else len(prompt)
     positions = np.arange(first, len(prompt) + 1)
     contexts = contexts_at(np.array([*prompt, 0]), positions, network.block_size, len(network.alphabet))
     contexts = contexts.to(network.prior.device)
-    return contexts[None] if network.is_causal else contexts
+    return contexts[:, None] if network.is_causal else contexts
 
 
 def stream_text(

@@ -182,7 +182,7 @@ class StreamLearner:
         targets = torch.from_numpy(block).to(device)
         update = learn(
             network,
-            contexts[None] if network.is_causal else contexts,
+            contexts[:, None] if network.is_causal else contexts,
             targets,
             self.config.learning,
             random=generator(self.config.run.seed, "learn", state.step, device),

@@ -78,7 +78,7 @@ def training_strings(
     seed: int,
     short_contexts: float = 0.0,
 ) -> tuple[Tensor, Tensor]:
-    """The strings of one update of a causal stack: contexts (S, T, K) and targets (S·T,), int64, S·T = batch_size.
+    """The strings of one update of a causal stack: contexts (T, S, K) and targets (T·S,), int64, T·S = batch_size.
 
     Strings of T = `length` characters tile the text from an offset that changes with each pass, and come without
     replacement in an order drawn anew for each pass; seed and step alone decide. A share of `short_contexts` sees
@@ -97,13 +97,13 @@ def training_strings(
         tile = permuted(numbers[rows] % tiles, tiles, key(seed, "epoch", int(epoch)))
         slack = size - tiles * length + 1
         first[rows] = start + tile * length + key(seed, "offset", int(epoch)) % slack
-    positions = first[:, None] + np.arange(length)
+    positions = first + np.arange(length)[:, None]
     contexts = contexts_at(symbols, positions.reshape(-1), block_size, alphabet_size, begin=start)
-    contexts = contexts.view(strings, length, block_size)
+    contexts = contexts.view(length, strings, block_size)
     if short_contexts:
         alone = np.random.default_rng(key(seed, "short", step)).random(strings) < short_contexts
-        inside = torch.arange(block_size) < torch.arange(length)[:, None]
-        contexts = torch.where(inside | ~torch.from_numpy(alone)[:, None, None], contexts, alphabet_size)
+        inside = torch.arange(block_size) < torch.arange(length)[:, None, None]
+        contexts = torch.where(inside | ~torch.from_numpy(alone)[:, None], contexts, alphabet_size)
     return contexts, torch.from_numpy(np.take(symbols, positions.reshape(-1)).astype(np.int64))
 
 
@@ -135,7 +135,7 @@ def ordered_strings(
     reach: int,
     batch_size: int = 4096,
 ) -> Iterator[tuple[Tensor, Tensor, Tensor, bool]]:
-    """Every position of the segments in order, for a causal stack: contexts (S, T, K), targets and scored (S·T,).
+    """Every position of the segments in order, for a causal stack: contexts (T, S, K), targets and scored (T·S,).
 
     Before a segment come up to `reach` positions of the text before it, as far as its `begin`: they are not scored.
     Segments of the same shape run side by side as S strings; a long one comes in pieces. The last of each tuple says
@@ -156,5 +156,5 @@ def ordered_strings(
                     positions = one.start - lead + offsets
                     contexts.append(contexts_at(symbols, positions, block_size, alphabet_size, begin=one.begin))
                     targets.append(np.take(symbols, positions).astype(np.int64))
-                scored = torch.from_numpy(np.tile(offsets >= lead, len(some)))
-                yield torch.stack(contexts), torch.from_numpy(np.concatenate(targets)), scored, done == 0
+                scored = torch.from_numpy(np.repeat(offsets >= lead, len(some)))
+                yield torch.stack(contexts, 1), torch.from_numpy(np.stack(targets, 1).reshape(-1)), scored, done == 0

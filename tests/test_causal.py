@@ -29,20 +29,20 @@ def causal(**options: object) -> SequenceNetwork:
 
 
 def contexts_of(symbols: np.ndarray, network: SequenceNetwork) -> torch.Tensor:
-    """The contexts of all positions of one string, (1, T, K)."""
-    return contexts_at(symbols, np.arange(len(symbols)), network.block_size, 5)[None]
+    """The contexts of all positions of one string, (T, 1, K)."""
+    return contexts_at(symbols, np.arange(len(symbols)), network.block_size, 5)[:, None]
 
 
-def test_pairs_are_now_and_d_positions_ago() -> None:
-    units = torch.arange(12.0).view(12, 1)  # two strings of six
-    pairs, past = with_past(units, 6, 2, None)
-    assert pairs.tolist() == [
-        [0, 0], [1, 0], [2, 0], [3, 1], [4, 2], [5, 3], [6, 0], [7, 0], [8, 6], [9, 7], [10, 8], [11, 9],
-    ]  # fmt: skip
-    assert past.squeeze(2).tolist() == [[4, 5], [10, 11]]
-    again, past = with_past(torch.tensor([[100.0], [200.0]]), 1, 2, past)
-    assert again.tolist() == [[100, 4], [200, 10]]
-    assert past.squeeze(2).tolist() == [[5, 100], [11, 200]]
+def test_a_layer_sees_below_now_and_d_positions_ago() -> None:
+    units = torch.arange(12.0).view(2, 6).t().reshape(12, 1)  # two strings of six, 0 to 5 and 6 to 11
+    below, past = with_past(units, 2, 2, None)
+    now, then = (block.view(6, 2).t().tolist() for block in below.blocks())
+    assert now == [[0, 1, 2, 3, 4, 5], [6, 7, 8, 9, 10, 11]]
+    assert then == [[0, 0, 0, 1, 2, 3], [0, 0, 6, 7, 8, 9]]
+    assert past.squeeze(2).t().tolist() == [[4, 5], [10, 11]]
+    below, past = with_past(torch.tensor([[100.0], [200.0]]), 2, 2, past)
+    assert [block.flatten().tolist() for block in below.blocks()] == [[100, 200], [4, 10]]
+    assert past.squeeze(2).t().tolist() == [[5, 100], [11, 200]]
 
 
 @given(cuts=st.lists(st.integers(1, 39), max_size=6, unique=True))
@@ -53,7 +53,7 @@ def test_a_stream_scores_as_the_whole_string_does_wherever_it_is_cut(cuts: list[
     whole = network.scores(contexts)
     past: Past = {}
     ends = [0, *sorted(cuts), 40]
-    pieces = [network.scores(contexts[:, a:b], past) for a, b in itertools.pairwise(ends)]
+    pieces = [network.scores(contexts[a:b], past) for a, b in itertools.pairwise(ends)]
     torch.testing.assert_close(torch.cat(pieces), whole, rtol=1e-5, atol=1e-5)
 
 
@@ -62,7 +62,7 @@ def test_what_is_remembered_does_not_grow() -> None:
     past: Past = {}
     sizes = []
     for position in range(40):
-        network.scores(contexts_of(TEXT[:40], network)[:, position : position + 1], past)
+        network.scores(contexts_of(TEXT[:40], network)[position : position + 1], past)
         sizes.append(sum(one.numel() for one in past.values()))
     assert len(set(sizes)) == 1
     assert sizes[0] == (2 + 4 + 8) * 12
@@ -131,7 +131,7 @@ def test_a_long_prompt_is_read_only_as_far_as_it_matters() -> None:
     network = causal()
     prompt = TEXT.tolist()
     contexts = prompt_context(network, prompt)
-    assert contexts.shape == (1, network.reach + 1, 3)
+    assert contexts.shape == (network.reach + 1, 1, 3)
     whole = network.scores(contexts_of(np.append(TEXT, 0), network))[-1]
     torch.testing.assert_close(network.scores(contexts)[-1], whole, rtol=1e-5, atol=1e-5)
 
@@ -157,22 +157,22 @@ def test_change_is_the_gradient_of_each_layers_own_objective(scope: str, goodnes
     )
     learning = LearningConfig(objective="likelihood", scope=scope)
     update = learn(network, contexts, targets, learning, random=generator(0, "t"))
-    activities = [activity.units.view(S, T, -1) for _, _, activity in network.upward(contexts)]
+    activities = [activity.units.view(T, S, -1) for _, _, activity in network.upward(contexts)]
     own = network.goodness(contexts)
     for number, layer in enumerate(network.stack()):
         weights = {name: w.detach().clone().requires_grad_() for name, w in layer.named_parameters()}
         rows = []
-        for s in range(S):
-            for t in range(T):
+        for t in range(T):
+            for s in range(S):
                 a = weights["bias"]
                 for d in range(3):
-                    a = a + layer.scale[d] * weights["context"][d * 6 + contexts[s, t, d]]
+                    a = a + layer.scale[d] * weights["context"][d * 6 + contexts[t, s, d]]
                 if number:
-                    now = activities[number - 1][s, t]
+                    now = activities[number - 1][t, s]
                     now = now / now.square().mean().sqrt()
                     a = a + now @ weights["below"][:12]
                     if t - 2**number >= 0:
-                        then = activities[number - 1][s, t - 2**number]
+                        then = activities[number - 1][t - 2**number, s]
                         then = then / then.square().mean().sqrt()
                         a = a + then @ weights["below"][12:]
                 gate = (a > 0).double().detach()
@@ -203,8 +203,8 @@ def test_training_strings_are_whole_and_stay_inside_the_training_part() -> None:
     seen = set()
     for step in range(200):
         contexts, targets = strings(step)
-        assert contexts.shape == (3, 8, 4)
-        for row, string in zip(targets.view(3, 8).tolist(), contexts.tolist(), strict=True):
+        assert contexts.shape == (8, 3, 4)
+        for row, string in zip(targets.view(8, 3).t().tolist(), contexts.transpose(0, 1).tolist(), strict=True):
             assert row == list(range(row[0], row[0] + 8))
             assert 20 <= row[0] <= 82
             seen |= set(row)
@@ -218,7 +218,8 @@ def test_training_strings_are_whole_and_stay_inside_the_training_part() -> None:
 
 def test_some_strings_see_nothing_before_their_first_character() -> None:
     contexts, targets = strings(0, batch_size=400, short_contexts=0.5)
+    contexts, targets = contexts.transpose(0, 1), targets.view(8, 50).t()
     alone = (contexts[:, 0] == 200).all(1)
     assert 0.3 < alone.float().mean() < 0.7
-    for string, row in zip(contexts[alone].tolist(), targets.view(50, 8)[alone].tolist(), strict=True):
+    for string, row in zip(contexts[alone].tolist(), targets[alone].tolist(), strict=True):
         assert string[2] == [row[1], row[0], 200, 200]

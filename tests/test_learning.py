@@ -11,6 +11,7 @@ from conftest import small_network
 from torch import Tensor
 
 from ffseq.config import LearningConfig, source_of
+from ffseq.layers.window import Below
 from ffseq.learning import layer_signal, learn, threshold_of
 from ffseq.network import SequenceNetwork, normalised
 from ffseq.objective import SOURCES
@@ -99,7 +100,8 @@ def test_change_is_the_gradient_of_the_layers_own_objective(
         goodnesses.append(own)
         weights_of.append(weights)
         pending.append(lower)
-        activity = layer(contexts, below, keep, drop, dtype=torch.float64)
+        seen = None if below is None else Below(below, (0,), len(below))
+        activity = layer(contexts, seen, keep, drop, dtype=torch.float64)
         below = normalised(activity.units)
         if scope != "all":
             score = own if scope == "own" else own + lower

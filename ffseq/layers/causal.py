@@ -2,15 +2,20 @@
 
 With d doubling from layer to layer (2, 4, 8, …) the text that a layer can see grows exponentially with depth, all
 positions of a string learn in one pass, and a stream of any length needs the last d activities of each layer and
-nothing else. A causal layer is a window layer whose input from below is two activities side by side.
+nothing else. A causal layer is a window layer whose input from below is two activities instead of one.
 
-Shape letters: S strings, T positions of each, B = S·T, H units.
+Rows are ordered by time: position t of string s is row t·S + s. So "d positions earlier" is the same block of rows,
+begun d·S rows sooner, and nothing has to be copied beside anything.
+
+Shape letters: S strings, T positions of each, B = T·S, H units.
 """
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
+
+from ffseq.layers.window import Below
 
 
 def dilation(layer: int) -> int:
@@ -22,15 +27,14 @@ def dilation(layer: int) -> int:
     return 2**layer if layer else 0
 
 
-def with_past(units: Tensor, length: int, distance: int, past: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Each position's activity beside the one `distance` positions earlier in its string.
+def with_past(units: Tensor, strings: int, distance: int, past: Tensor | None) -> tuple[Below, Tensor]:
+    """Each position's activity, and the one `distance` positions earlier in its string.
 
-    units: (S·T, H), T = length; past: (S, distance, H), the activities before the strings, or None: zeros, nothing
-    was there. Returns the pairs (S·T, 2H) and the last `distance` activities (S, distance, H), the next call's past.
+    units: (T·S, H), strings: S; past: (distance, S, H), the activities before the strings, or None: zeros, nothing was
+    there. Returns both activities and the last `distance` ones (distance, S, H), the next call's past.
     """
-    now = units.view(-1, length, units.shape[1])
-    if past is None:
-        past = now.new_zeros(now.shape[0], distance, now.shape[2])
-    whole = torch.cat([past, now], 1)
-    pairs = torch.cat([now, whole[:, :length]], 2)
-    return pairs.view(-1, 2 * units.shape[1]), whole[:, length:].clone()
+    earlier = distance * strings
+    before = units.new_zeros(earlier, units.shape[1]) if past is None else past.flatten(0, 1)
+    whole = torch.cat([before, units])
+    remembered = whole[len(units) :].clone().view(distance, strings, units.shape[1])
+    return Below(whole, (earlier, 0), len(units)), remembered

@@ -12,6 +12,7 @@ Shape letters: B positions in a batch, K context length, V alphabet size, H unit
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -32,13 +33,42 @@ def recency_scale(block_size: int, recency: float) -> Tensor:
     return scaled
 
 
+@dataclass(frozen=True)
+class Below:
+    """What a layer sees of the one below it: one or more blocks of B rows of the same normalised activities.
+
+    rows: (R, H_below) in the dtype of the products; block i is rows[starts[i] : starts[i] + count].
+    """
+
+    rows: Tensor
+    starts: tuple[int, ...]
+    count: int
+
+    def blocks(self) -> list[Tensor]:
+        """The blocks, (B, H_below) each."""
+        return [self.rows[start : start + self.count] for start in self.starts]
+
+
+@dataclass(frozen=True)
+class Readers:
+    """Which positions of a batch read which row of `context`: the gather of the forward pass, turned around.
+
+    positions: (B·K,) sorted by the row they read, scale: the recency scale of each reading, first: (K·(V+1),) where
+    each row's readers begin.
+    """
+
+    positions: Tensor
+    scale: Tensor
+    first: Tensor
+
+
 class WindowLayer(nn.Module):
     """One layer of a window stack.
 
-    block_size: K, or 0 for a layer that does not see the context; below: units of the layer below, or 0. Parameters
-    (float32, without gradients): `context` (K·(V+1), H), one row for each character at each distance, the last of
-    each V+1 being "before the beginning"; `below` (H_below, H); `bias` (H,); `candidates` E (V, H);
-    `candidate_bias` e (V,), which `squares` has no use for.
+    block_size: K, or 0 for a layer that does not see the context; below: units of the layer below, or 0; blocks: how
+    many of its activities the layer sees. Parameters (float32, without gradients): `context` (K·(V+1), H), one row for
+    each character at each distance, the last of each V+1 being "before the beginning"; `below` (blocks·H_below, H);
+    `bias` (H,); `candidates` E (V, H); `candidate_bias` e (V,), which `squares` has no use for.
     """
 
     scale: Tensor
@@ -74,57 +104,83 @@ class WindowLayer(nn.Module):
     def forward(
         self,
         contexts: Tensor,
-        below: Tensor | None,
+        below: Below | None,
         keep: Tensor | None = None,
         drop: float = 0.0,
         dtype: torch.dtype = torch.float32,
     ) -> Activity:
-        """Activity of the layer, in `dtype`. contexts: (B, K) int64; below: (B, H_below), normalised, in `dtype`.
+        """Activity of the layer, in `dtype`. contexts: (B, K) int64.
 
         keep: (B, H) dropout mask of zeros and ones in `dtype`, drop: the share it leaves out; the units it keeps count
         1/(1 − drop) times.
         """
-        pre = self.bias.to(dtype)
         if self.context is not None:
-            pre = self._gather(contexts, self.context.to(dtype)) + pre
+            pre = self._gather(contexts, self.context, dtype)
+        else:
+            pre = self.bias.to(dtype).expand(len(contexts), -1).clone()
         if below is not None and self.below is not None:
-            pre = torch.addmm(pre, below, self.below.to(dtype))
-        units = torch.relu(pre)
-        return Activity(units if keep is None else units * keep, 1 / (1 - drop))
+            for block, weights in zip(below.blocks(), self._below_of(self.below.to(dtype), below), strict=True):
+                pre.addmm_(block, weights)
+        # Zeros and ones commute with ReLU, and in this order nothing that autograd keeps for the twin is overwritten.
+        return Activity((pre if keep is None else pre.mul_(keep)).relu_(), 1 / (1 - drop))
 
     def goodness(self, activity: Activity) -> Tensor:
         """Goodness of every candidate, float32 (B, V)."""
         return goodness(self.kind, activity, self.candidates, self.candidate_bias)
 
+    def readers(self, contexts: Tensor) -> Readers:
+        """Who reads what in contexts (B, K); the same for all layers of a stack, so one sort serves them all."""
+        # Sorted by row, the scatter of a change is again a gather and a sum: for each row of `context` the positions
+        # that read it. That is deterministic, and several times faster than adding row by row.
+        distances = len(self.offsets)
+        rows, order = (contexts + self.offsets).flatten().sort(stable=True)
+        size = len(self.context) if self.context is not None else 0
+        first = torch.searchsorted(rows, torch.arange(size, device=rows.device))
+        return Readers(torch.div(order, distances, rounding_mode="floor"), self.scale[order % distances], first)
+
     def change(
-        self, contexts: Tensor, below: Tensor | None, activity: Activity, signal: Tensor, *, hidden: bool = True
+        self, readers: Readers | None, below: Below | None, activity: Activity, signal: Tensor, *, hidden: bool = True
     ) -> dict[str, Tensor]:
         """The layer's own weight changes: −∂loss/∂weight in closed form, by parameter name, float32.
 
-        signal: (B, V) float32, already averaged over the batch. hidden: whether the weights into the units learn too.
+        readers: of the contexts, for a layer that sees them; signal: (B, V) float32, already averaged over the batch.
+        hidden: whether the weights into the units learn too.
         """
         changes = {"candidates": candidate_change(self.kind, activity, self.candidates, signal)}
         if self.kind == "agreement":
             changes["candidate_bias"] = signal.sum(0)
         if hidden:
             delta = pre_activity_change(self.kind, activity, self.candidates, signal)
-            changes["bias"] = delta.sum(0, dtype=self.bias.dtype)
+            changes["bias"] = delta.sum(0).to(self.bias.dtype)
             if below is not None and self.below is not None:
-                changes["below"] = (below.t() @ delta).to(self.below.dtype)
+                # Turned once for all blocks: a product with a turned factor costs twice a plain one.
+                turned = below.rows.t().contiguous()
+                change = torch.empty_like(self.below, dtype=delta.dtype)
+                for start, part in zip(below.starts, self._below_of(change, below), strict=True):
+                    torch.mm(turned[:, start : start + below.count], delta, out=part)
+                changes["below"] = change.to(self.below.dtype)
             if self.context is not None:
-                changes["context"] = self._scatter(contexts, delta, len(self.context)).to(self.context.dtype)
+                if readers is None:
+                    raise ValueError("a layer that sees the context needs its readers")
+                changes["context"] = F.embedding_bag(
+                    readers.positions,
+                    delta,
+                    offsets=readers.first,
+                    mode="sum",
+                    per_sample_weights=readers.scale.to(delta.dtype),
+                ).to(self.context.dtype)
         return changes
 
-    def _gather(self, contexts: Tensor, weights: Tensor) -> Tensor:
+    def _gather(self, contexts: Tensor, table: Tensor, dtype: torch.dtype) -> Tensor:
+        """The bias and the context's rows of `table`, scaled and summed: (B, H)."""
+        # Every position reads one row at distance 1: there the bias costs V rows, not B.
+        nearest = len(table) // len(self.offsets)
+        weights = torch.cat([table[:nearest] + self.bias / self.scale[0], table[nearest:]]).to(dtype)
         rows = contexts + self.offsets
-        scale = self.scale.to(weights.dtype).expand_as(rows)
+        scale = self.scale.to(dtype).expand_as(rows)
         return F.embedding_bag(rows, weights, mode="sum", per_sample_weights=scale)
 
-    def _scatter(self, contexts: Tensor, delta: Tensor, size: int) -> Tensor:
-        # Sorted by row, the scatter is again a gather and a sum: for each row of `context` the positions that read
-        # it. That is deterministic, and several times faster than adding row by row.
-        rows, order = (contexts + self.offsets).flatten().sort(stable=True)
-        first = torch.searchsorted(rows, torch.arange(size, device=rows.device))
-        positions = torch.div(order, len(self.offsets), rounding_mode="floor")
-        scale = self.scale[order % len(self.offsets)].to(delta.dtype)
-        return F.embedding_bag(positions, delta, offsets=first, mode="sum", per_sample_weights=scale)
+    @staticmethod
+    def _below_of(weights: Tensor, below: Below) -> list[Tensor]:
+        """The rows of `below` weights that belong to each block."""
+        return list(weights.view(len(below.starts), -1, weights.shape[1]).unbind())
