@@ -15,6 +15,7 @@ Goodness = Literal["agreement", "squares"]
 Objective = Literal["contrast", "likelihood", "nce", "threshold", "difference"]
 Scope = Literal["own", "below", "all"]
 Source = Literal["sampled", "expected", "argmax", "unigram", "corrupted"]
+Between = Literal["none", "quantised", "projected", "stepped"]
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,15 @@ class NetworkConfig:
     """Every layer sees the context again beside the layer below."""
     dropout: float | None = None
     """Share of a layer's units left out of each update. By default chosen from the size of the corpus."""
+    between: Between = "none"
+    """A black box between layers, through which no derivative passes (see ffseq/between.py)."""
+    black_box: str = "none"
+    """A predictor whose log probabilities enter the score, while the layers learn the rest: kneser_ney, online (the
+    same, counting on as it predicts), or MODULE:NAME, a function (see ffseq/blackbox.py)."""
+    black_box_order: int | None = None
+    """Order of a counting black box. By default chosen on validation text."""
+    black_box_discount: float | None = None
+    """Discount of a counting black box. By default chosen on validation text."""
 
 
 @dataclass(frozen=True)
@@ -203,6 +213,7 @@ def check(config: TrainConfig) -> None:
 
     net, learn, opt, run = config.network, config.learning, config.optimiser, config.run
     positive = {
+        "black_box_order": net.black_box_order,
         "block_size": net.block_size, "layers": net.layers, "units": net.units, "num_negatives": learn.num_negatives,
         "negatives_temperature": learn.negatives_temperature, "alpha": learn.alpha, "temperature": learn.temperature,
         "learning_rate": opt.learning_rate, "max_seconds": run.max_seconds,
@@ -225,7 +236,7 @@ def check(config: TrainConfig) -> None:
             raise UsageError(f"--{name} can be {LARGEST} at most, got {value}")
     shares = {
         "dropout": net.dropout, "corruption": learn.corruption, "beta1": opt.beta1, "beta2": opt.beta2,
-        "average": opt.average, "short_contexts": run.short_contexts,
+        "average": opt.average, "short_contexts": run.short_contexts, "black_box_discount": net.black_box_discount,
     }  # fmt: skip
     for name, value in shares.items():
         if value is not None and not 0 <= value < 1:
@@ -240,6 +251,9 @@ def check(config: TrainConfig) -> None:
             f"--batch_size {run.batch_size} is not a multiple of --string_length {run.string_length}: an update of a "
             "causal stack is a number of whole strings"
         )
+    if net.black_box != "none" and (source_of(learn) == "corrupted" or run.stream):
+        what = "--stream" if run.stream else "--negatives corrupted"
+        raise UsageError(f"--black_box does not go with {what}: leave one of them out")
     if learn.calibrate and learn.temperature is not None:
         raise UsageError("--temperature and --calibrate do not go together: it is either given or fitted")
     if learn.threshold is not None and not math.isfinite(learn.threshold):

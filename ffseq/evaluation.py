@@ -79,26 +79,27 @@ def evaluate_segments(
     sums = torch.zeros(depth, 5, dtype=torch.float64)
     alive: list[Tensor] = []
     bits, correct, count = 0.0, 0, 0
-    for contexts, targets, past, scored in network.passes(symbols, segments, batch_size=batch_size):
+    for one in network.passes(symbols, segments, batch_size=batch_size):
         total: Tensor | None = None
-        targets = targets[scored]
-        for number, (layer, _, activity) in enumerate(network.upward(contexts, past=past)):
-            own = layer.goodness(activity)[scored]
+        targets = one.targets
+        known = network.prior if one.black_box is None else network.prior + one.black_box
+        for number, (layer, _, activity) in enumerate(network.upward(one.contexts, past=one.past)):
+            own = layer.goodness(activity)[one.scored]
             total = own if total is None else total + own
             on = (activity.units > 0).any(0)
             if number == len(alive):
                 alive.append(on)
             else:
                 alive[number] = alive[number] | on
-            by_itself = torch.log_softmax(own / at[number] + network.prior, 1)
-            up_to = network.log_probabilities(total)
+            by_itself = torch.log_softmax(own / at[number] + known, 1)
+            up_to = network.log_probabilities(total, one.black_box)
             sums[number] += torch.stack([
                 bits_of(by_itself, targets).sum(), (by_itself.argmax(1) == targets).double().sum(),
                 bits_of(up_to, targets).sum(), (up_to.argmax(1) == targets).double().sum(),
                 own.gather(1, targets[:, None]).double().sum(),
             ]).cpu()  # fmt: skip
         assert total is not None
-        log_p = network.log_probabilities(total)
+        log_p = network.log_probabilities(total, one.black_box)
         bits += float(bits_of(log_p, targets).sum())
         correct += int((log_p.argmax(1) == targets).sum())
         count += len(targets)
@@ -117,8 +118,8 @@ def fit_temperature(
 
     Fewer positions are used for an alphabet of thousands of symbols, so that their scores fit in memory.
     """
-    goodness, targets = _goodness_of(network, symbols, segments, limit)
-    return _best_temperature(goodness.sum(0), targets, network.prior)
+    goodness, targets, known = _goodness_of(network, symbols, segments, limit)
+    return _best_temperature(goodness.sum(0), targets, known)
 
 
 @torch.no_grad()
@@ -126,30 +127,35 @@ def alone_temperatures(
     network: SequenceNetwork, symbols: NDArray[np.integer], segments: Sequence[Segment], *, limit: int = 10_000
 ) -> list[float]:
     """For each layer the temperature at which its own goodness alone has the fewest bits; as `fit_temperature`."""
-    goodness, targets = _goodness_of(network, symbols, segments, limit)
-    return [_best_temperature(own, targets, network.prior) for own in goodness]
+    goodness, targets, known = _goodness_of(network, symbols, segments, limit)
+    return [_best_temperature(own, targets, known) for own in goodness]
 
 
 def _goodness_of(
     network: SequenceNetwork, symbols: NDArray[np.integer], segments: Sequence[Segment], limit: int
-) -> tuple[Tensor, Tensor]:
-    """Goodness (L, n, V) and targets (n,) of the first positions of the segments."""
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Goodness (L, n, V), targets (n,), and what is added to the scores, (V,) or (n, V), of the first positions of the
+    segments.
+    """
     limit = max(1, min(limit, FITTED_SCORES // len(network.alphabet) // len(network.layers)))
-    goodness, targets = [], []
-    for contexts, real, past, scored in network.passes(symbols, leading(segments, limit)):
-        goodness.append(network.goodness(contexts, past)[:, scored])
-        targets.append(real[scored])
-    return torch.cat(goodness, 1), torch.cat(targets)
+    goodness, targets, outside = [], [], []
+    for one in network.passes(symbols, leading(segments, limit)):
+        goodness.append(network.goodness(one.contexts, one.past)[:, one.scored])
+        targets.append(one.targets)
+        if one.black_box is not None:
+            outside.append(one.black_box)
+    known = network.prior + torch.cat(outside) if outside else network.prior
+    return torch.cat(goodness, 1), torch.cat(targets), known
 
 
-def _best_temperature(scores: Tensor, targets: Tensor, prior: Tensor) -> float:
-    """The T of the fewest bits of softmax(S / T + prior).
+def _best_temperature(scores: Tensor, targets: Tensor, known: Tensor) -> float:
+    """The T of the fewest bits of softmax(S / T + what is known).
 
     Bits are convex in 1/T, so golden-section search over log T finds the one minimum, to a part in a thousand.
     """
 
     def bits(log_t: float) -> float:
-        return float(bits_of(torch.log_softmax(scores / math.exp(log_t) + prior, 1), targets).mean())
+        return float(bits_of(torch.log_softmax(scores / math.exp(log_t) + known, 1), targets).mean())
 
     low, high = math.log(0.05), math.log(200.0)
     ratio = (math.sqrt(5) - 1) / 2

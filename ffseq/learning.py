@@ -50,12 +50,14 @@ def learn(
     drop: float = 0.0,
     unigram: Tensor | None = None,
     past: Past | None = None,
+    black_box: Tensor | None = None,
 ) -> Update:
     """Compute every layer's change for one batch; no weight is touched.
 
     contexts: (B, K) int64, or (T, S, K) for a causal stack, B = T·S; targets: (B,) int64; unigram: (V,) frequencies
     for negatives of that name. All random choices (dropout masks, negatives) come from `random`. past:
-    what a causal stack remembers, see `SequenceNetwork.upward`.
+    what a causal stack remembers, see `SequenceNetwork.upward`. black_box: its log probabilities (B, V), a constant
+    in every score.
     """
     batch = targets.shape[0]
     size = len(network.alphabet)
@@ -79,13 +81,21 @@ def learn(
             activities.append(activity)
             continue
         score, count = (own, 1) if learning.scope == "own" else (total, number)
+        if black_box is not None:
+            score = score + black_box
         shared, negatives = layer_signal(network, learning, score, targets, random, layers=count, unigram=unigram)
         changes.append(layer.change(readers, below, activity, shared / batch, hidden=hidden))
         goodness.append((own, negatives))
     assert total is not None
     if learning.scope == "all":
         shared, negatives = layer_signal(
-            network, learning, total, targets, random, layers=len(waiting), unigram=unigram
+            network,
+            learning,
+            total if black_box is None else total + black_box,
+            targets,
+            random,
+            layers=len(waiting),
+            unigram=unigram,
         )
         shared = shared / batch
         for (layer, below, own), activity in zip(waiting, activities, strict=True):
@@ -93,7 +103,7 @@ def learn(
             goodness.append((own, negatives))
     owns, drawn = zip(*goodness, strict=True)
     positive, negative = means_of(owns, targets, drawn)
-    return Update(changes, *bits_under(network, total, targets), positive, negative)
+    return Update(changes, *bits_under(network, total, targets, black_box), positive, negative)
 
 
 def means_of(goodness: Sequence[Tensor], targets: Tensor, negatives: Sequence[Negatives]) -> tuple[Tensor, Tensor]:
@@ -104,11 +114,13 @@ def means_of(goodness: Sequence[Tensor], targets: Tensor, negatives: Sequence[Ne
     return torch.stack(positive), torch.stack(negative)
 
 
-def bits_under(network: SequenceNetwork, scores: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+def bits_under(
+    network: SequenceNetwork, scores: Tensor, targets: Tensor, black_box: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Mean bits of the targets (B,) under the scores of their contexts, the first B rows of (B or 2B, V), and how many
     of them have the highest score.
     """
-    log_p = network.log_probabilities(scores[: targets.shape[0]])
+    log_p = network.log_probabilities(scores[: targets.shape[0]], black_box)
     bits = -log_p.gather(1, targets[:, None]).mean() / math.log(2)
     return bits, (log_p.argmax(1) == targets).sum()
 

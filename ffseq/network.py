@@ -7,8 +7,8 @@ pattern of the one below, not how good it was (Hinton, arXiv 2212.13345, section
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ffseq.alphabet import Alphabet
+from ffseq.between import box_between, through
+from ffseq.blackbox import BlackBox, black_box_of
 from ffseq.checkpoint import Checkpoint, load_checkpoint, resolve_run, save_checkpoint
 from ffseq.config import NetworkConfig
 from ffseq.corpus import Segment
@@ -26,10 +28,27 @@ from ffseq.layers.causal import dilation, with_past
 from ffseq.layers.window import Below, WindowLayer
 from ffseq.randomness import generator, keep_mask
 from ffseq.sampling import bits_of, stream_text
+from ffseq.splits import positions_of
 from ffseq.windows import ordered, ordered_strings
 
 #: What a causal stack remembers: for each layer the last activities of the one below, (d, S, H).
 Past = dict[int, Tensor]
+
+
+@dataclass(frozen=True)
+class Pass:
+    """Some positions of a text, in order.
+
+    contexts: as `upward` takes them; past: what a causal stack remembers; scored: (B,) mask of the positions to be
+    scored, the others are the text before; targets: of the scored positions; black_box: its log probabilities for them
+    (number scored, V) float32, or None.
+    """
+
+    contexts: Tensor
+    targets: Tensor
+    past: Past | None
+    scored: Tensor
+    black_box: Tensor | None
 
 
 def normalised(units: Tensor) -> Tensor:
@@ -57,6 +76,9 @@ class SequenceNetwork(nn.Module):
         self.alphabet = alphabet
         self.block_size = config.block_size
         self.products = torch.float32
+        self._boxes = [box_between(config.between, number, config.units) for number in range(config.layers - 1)]
+        self.black_box: BlackBox | None = None
+        self._tables: list[tuple[NDArray[np.integer], tuple[Segment, ...], NDArray[np.float16]]] = []
         size = len(alphabet)
         self.layers = nn.ModuleList(
             WindowLayer(
@@ -119,6 +141,8 @@ class SequenceNetwork(nn.Module):
             activity = layer(contexts, below, keep, dropped, dtype=self.products)
             yield layer, below, activity
             units = normalised(activity.units)
+            if self.config.between != "none" and number + 1 < len(self.layers):
+                units = through(self.config.between, self._boxes[number], units)
 
     def goodness(self, contexts: Tensor, past: Past | None = None) -> Tensor:
         """Goodness of every candidate in every layer, float32 (L, B, V), without dropout. See `upward`."""
@@ -133,32 +157,57 @@ class SequenceNetwork(nn.Module):
         return total
 
     def passes(
-        self, symbols: NDArray[np.integer], segments: Iterable[Segment], *, batch_size: int = 2048
-    ) -> Iterator[tuple[Tensor, Tensor, Past | None, Tensor]]:
-        """Every position of the segments of `symbols` once, in order, on this net's device.
-
-        Yields contexts as `upward` takes them, targets (B,), the past, and a mask (B,) of the positions to be scored:
-        a causal stack first reads the text before a segment.
-        """
+        self, symbols: NDArray[np.integer], segments: Sequence[Segment], *, batch_size: int = 2048
+    ) -> Iterator[Pass]:
+        """Every position of the segments of `symbols` once, in order, on this net's device."""
         device = self.prior.device
         size = len(self.alphabet)
+        table = self._black_box_table(symbols, segments)
+
+        def one(contexts: Tensor, targets: Tensor, past: Past | None, which: Tensor) -> Pass:
+            scored = which >= 0
+            outside = None if table is None else torch.from_numpy(table[which[scored].numpy()]).to(device).float()
+            return Pass(contexts.to(device), targets[scored].to(device), past, scored.to(device), outside)
+
         if not self.is_causal:
-            for contexts, targets in ordered(
+            for contexts, targets, which in ordered(
                 symbols, segments, block_size=self.block_size, alphabet_size=size, batch_size=batch_size
             ):
-                yield contexts.to(device), targets.to(device), None, torch.ones_like(targets, dtype=torch.bool)
+                yield one(contexts, targets, None, which)
             return
         past: Past = {}
-        for contexts, targets, scored, fresh in ordered_strings(
+        for contexts, targets, which, fresh in ordered_strings(
             symbols, segments, block_size=self.block_size, alphabet_size=size, reach=self.reach, batch_size=batch_size
         ):
             if fresh:
                 past = {}
-            yield contexts.to(device), targets.to(device), past, scored.to(device)
+            yield one(contexts, targets, past, which)
 
-    def log_probabilities(self, scores: Tensor) -> Tensor:
-        """Natural log of P(next symbol | context) for scores S (B, V), (B, V)."""
-        return torch.log_softmax(scores / self.temperature + self.prior, 1)
+    def log_probabilities(self, scores: Tensor, black_box: Tensor | None = None) -> Tensor:
+        """Natural log of P(next symbol | context) for scores S (B, V), (B, V).
+
+        black_box: its log probabilities (B, V) for the same contexts, for a net that has one.
+        """
+        known = self.prior if black_box is None else self.prior + black_box
+        return torch.log_softmax(scores / self.temperature + known, 1)
+
+    def attach(self, box: BlackBox) -> None:
+        """Put a black box into the stack. What it counts becomes part of the net, and of its checkpoints."""
+        self.black_box = box
+        text = np.asarray(box.text if box.counts else box.text[:0])
+        kind = np.uint8 if text.itemsize == 1 else np.int32
+        self.register_buffer("black_box_text", torch.from_numpy(text.astype(kind)))
+
+    def _black_box_table(self, symbols: NDArray[np.integer], segments: Sequence[Segment]) -> NDArray[np.float16] | None:
+        """The black box's log probabilities (n, V) for all scored positions; kept for the next evaluation of them."""
+        if self.black_box is None:
+            return None
+        for text, asked, table in self._tables:
+            if text is symbols and asked == tuple(segments):
+                return table
+        table = self.black_box.of_text(symbols, *positions_of(segments))
+        self._tables = [*self._tables[-1:], (symbols, tuple(segments), table)]
+        return table
 
     def parameter_count(self) -> int:
         """Number of learnable weights."""
@@ -170,6 +219,8 @@ class SequenceNetwork(nn.Module):
         try:
             config = NetworkConfig(**checkpoint.config["network"])
             network = cls(config, Alphabet.from_json(checkpoint.alphabet))
+            if config.black_box != "none":
+                network.attach(black_box_of(config, checkpoint.model["black_box_text"].numpy(), len(network.alphabet)))
             network.load_state_dict(checkpoint.model)
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             reason = str(error).splitlines()[0]
@@ -226,12 +277,11 @@ class SequenceNetwork(nn.Module):
         """
         symbols = self.alphabet.encode(text)
         bits = torch.zeros(len(symbols), dtype=torch.float64)
-        whole = [Segment(0, 0, len(symbols))]
         first = 0
-        for contexts, targets, past, _ in self.passes(symbols, whole):
-            log_p = self.log_probabilities(self.scores(contexts, past))
-            bits[first : first + len(targets)] = bits_of(log_p, targets).cpu()
-            first += len(targets)
+        for one in self.passes(symbols, [Segment(0, 0, len(symbols))]):
+            log_p = self.log_probabilities(self.scores(one.contexts, one.past)[one.scored], one.black_box)
+            bits[first : first + len(one.targets)] = bits_of(log_p, one.targets).cpu()
+            first += len(one.targets)
         if self.alphabet.kind == "bytes":
             owner = torch.tensor([i for i, character in enumerate(text) for _ in character.encode()], dtype=torch.int64)
         else:

@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from ffseq.alphabet import Unknown
 from ffseq.baselines.floors import corpus_floors
+from ffseq.blackbox import black_box_of
 from ffseq.checkpoint import Checkpoint, checkpoint_exists, load_checkpoint, replace_file, resolve_run
 from ffseq.compute import choose_device, compute, decided, set_threads
-from ffseq.config import TrainConfig, to_flat
+from ffseq.config import NetworkConfig, TrainConfig, to_flat
 from ffseq.corpus import Corpus, load_corpus
 from ffseq.defaults import resolved
 from ffseq.errors import FfseqError, Interrupted, UsageError
@@ -68,10 +71,32 @@ def train(
             f"the training part of {corpus.name} has {corpus.train.symbols} symbols, no more than the context of "
             f"{config.network.block_size}: use a longer text or a smaller --block_size"
         )
-    network = SequenceNetwork(config.network, corpus.alphabet, seed=config.run.seed).to(device)
+    if config.network.black_box in ("kneser_ney", "online"):
+        config = replace(config, network=_counting(config.network, corpus, progress, interrupted))
+    network = SequenceNetwork(config.network, corpus.alphabet, seed=config.run.seed)
     network.products = products
+    if config.network.black_box != "none":
+        counted = np.asarray(corpus.symbols[corpus.train.start : corpus.train.stop])
+        network.attach(black_box_of(config.network, counted, len(corpus.alphabet)))
+    network = network.to(device)
     with alone_in(folder):
         return _run(Trainer(network, corpus, config, folder, progress), checkpoint, preset, interrupted, began)
+
+
+def _counting(
+    network: NetworkConfig, corpus: Corpus, progress: Progress, interrupted: Callable[[], bool]
+) -> NetworkConfig:
+    """Order and discount of a counting black box, where they were left open: the floor's, chosen on validation."""
+    if network.black_box_order is not None and network.black_box_discount is not None:
+        return network
+    chosen = floors_if_asked(corpus, "yes", progress, interrupted)
+    if chosen is None:
+        raise UsageError(f"{corpus.name} has no held-out part: give --black_box_order and --black_box_discount")
+    return replace(
+        network,
+        black_box_order=network.black_box_order or chosen["kneser_ney"]["order"],
+        black_box_discount=network.black_box_discount or chosen["kneser_ney"]["discount"],
+    )
 
 
 def _run(
@@ -282,6 +307,7 @@ def _finish(
         "dropped": corpus.held_out.dropped,
         "replaced": corpus.held_out.replaced,
         "entropy_rate": corpus.entropy_rate,
+        "black_box": None if network.config.black_box == "none" else network.config.black_box,
         "seed": config.run.seed,
         "dtype": config.run.dtype,
         "per_layer": figures_by_layer(held_out, corpus.held_out),

@@ -18,8 +18,14 @@ from ffseq.errors import UsageError
 from ffseq.windows import contexts_at
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from ffseq.alphabet import Alphabet
     from ffseq.network import SequenceNetwork
+
+
+#: How much of its text a black box sees while it is continued, in symbols.
+REMEMBERED = 1_000
 
 
 def bits_of(log_p: Tensor, targets: Tensor) -> Tensor:
@@ -68,6 +74,7 @@ def continue_contexts(
     contexts: Tensor,
     *,
     random: torch.Generator,
+    prompts: NDArray[np.int64] | None = None,
     temperature: float = 1.0,
     top_k: int | None = None,
     top_p: float | None = None,
@@ -75,16 +82,24 @@ def continue_contexts(
     """Continue B strings for ever: yields the next symbols (B,) int64.
 
     contexts: (B, K), most recent symbol first, or for a causal stack (T, B, K), those of the prompt's positions: from
-    then on only what its layers remember is kept.
+    then on only what its layers remember is kept. prompts: (B, M) the text so far, for a net with a black box, which
+    sees the last REMEMBERED symbols of it.
     """
     past: dict[int, Tensor] = {}
     recent = contexts[-1] if network.is_causal else contexts
+    strings = np.zeros((len(recent), 0), dtype=np.int64) if prompts is None else prompts
     while True:
+        outside = None
+        if network.black_box is not None:
+            known = np.full(len(strings), strings.shape[1])
+            outside = torch.from_numpy(network.black_box.next(strings, known)).to(contexts.device).float()
         scores = network.scores(contexts, past)
         last = scores[-len(recent) :]
-        p = filtered(network.log_probabilities(last), temperature=temperature, top_k=top_k, top_p=top_p)
+        p = filtered(network.log_probabilities(last, outside), temperature=temperature, top_k=top_k, top_p=top_p)
         symbols = torch.multinomial(p, 1, generator=random)
         yield symbols[:, 0]
+        if network.black_box is not None:
+            strings = np.concatenate([strings, symbols.cpu().numpy()], 1)[:, -REMEMBERED:]
         recent = torch.cat([symbols, recent[:, :-1]], 1)
         contexts = recent[None] if network.is_causal else recent
 
@@ -120,6 +135,7 @@ def stream_text(
         network,
         prompt_context(network, prompt),
         random=random,
+        prompts=np.array([prompt], dtype=np.int64),
         temperature=temperature,
         top_k=top_k,
         top_p=top_p,

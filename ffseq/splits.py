@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ffseq.alphabet import Alphabet
 from ffseq.errors import FfseqError, UsageError
@@ -206,3 +207,10 @@ def tuning(train: Part, rule: str) -> tuple[int, tuple[Segment, ...]]:
         return TUNING_STRINGS * STRING, segments
     end = train.stop - max(1, (train.stop - train.start) // 10)
     return end, (Segment(train.start, end, train.stop),)
+
+
+def positions_of(segments: Sequence[Segment]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """All scored positions (n,), and for each the earliest symbol that may be seen (n,)."""
+    positions = np.concatenate([np.arange(one.start, one.stop, dtype=np.int64) for one in segments])
+    begins = np.concatenate([np.full(one.stop - one.start, one.begin, dtype=np.int64) for one in segments])
+    return positions, begins

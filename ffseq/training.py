@@ -32,7 +32,7 @@ from ffseq.optim import apply_changes, make_optimiser, rate_at, restore_state, s
 from ffseq.progress import Progress, duration
 from ffseq.randomness import generator
 from ffseq.sampling import stream_text
-from ffseq.windows import training_batch, training_strings
+from ffseq.windows import string_positions, training_batch, training_strings, window_positions
 
 #: Validation symbols scored in one evaluation during training, at most.
 VALIDATION_SYMBOLS = 50_000
@@ -68,6 +68,8 @@ class Trainer:
         self.batch_size = config.run.batch_size
         self.start, self.stop = corpus.train.start, corpus.train.stop
         self.fitting: list[Segment] = []
+        #: The black box's log probabilities of every training position, cross-fitted: (n, V) float16.
+        self.black_box = None if network.black_box is None else network.black_box.of_training(progress.status)
         self.warned = False
         self.unigram = self._frequencies() if source_of(config.learning) == "unigram" else None
         self._prepare_readout()
@@ -155,11 +157,17 @@ class Trainer:
             "short_contexts": run.short_contexts,
         }
         text = (self.corpus.symbols, self.start, self.stop)
+        device = self.network.prior.device
+        which = {key: where[key] for key in ("step", "batch_size", "seed")}
         if self.network.is_causal:
             contexts, targets = training_strings(*text, length=run.string_length, **where)
+            positions = string_positions(self.start, self.stop, length=run.string_length, **which)
         else:
             contexts, targets = training_batch(*text, **where)
-        device = self.network.prior.device
+            positions = window_positions(self.start, self.stop, **which)
+        outside = None
+        if self.black_box is not None:
+            outside = torch.from_numpy(self.black_box[positions - self.corpus.train.start]).to(device).float()
         method = learn if self.config.learning.method == "ff" else backpropagate
         update = method(
             self.network,
@@ -169,6 +177,7 @@ class Trainer:
             random=generator(run.seed, "learn", state.step, device),
             drop=self.config.network.dropout or 0.0,
             unigram=self.unigram,
+            black_box=outside,
         )
         apply_changes(self.optimiser, self.layers, update.changes, rate)
         if self.shown is not self.network:

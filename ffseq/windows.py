@@ -48,12 +48,7 @@ def training_batch(
     step depends on seed and step alone. No context reaches before `start`. A share of `short_contexts` is cut at a
     random length.
     """
-    size = stop - start
-    numbers = np.arange(step * batch_size, (step + 1) * batch_size, dtype=np.int64)
-    positions = np.empty_like(numbers)
-    for epoch in np.unique(numbers // size):
-        rows = numbers // size == epoch
-        positions[rows] = start + permuted(numbers[rows] % size, size, key(seed, "epoch", int(epoch)))
+    positions = window_positions(start, stop, step=step, batch_size=batch_size, seed=seed)
     contexts = contexts_at(symbols, positions, block_size, alphabet_size, begin=start)
     if short_contexts:
         random = np.random.default_rng(key(seed, "short", step))
@@ -63,6 +58,17 @@ def training_batch(
             torch.arange(block_size) < torch.from_numpy(length)[:, None], contexts[cut], alphabet_size
         )
     return contexts, torch.from_numpy(np.take(symbols, positions).astype(np.int64))
+
+
+def window_positions(start: int, stop: int, *, step: int, batch_size: int, seed: int) -> NDArray[np.int64]:
+    """The positions (B,) that the windows of one update predict; see `training_batch`."""
+    size = stop - start
+    numbers = np.arange(step * batch_size, (step + 1) * batch_size, dtype=np.int64)
+    positions = np.empty_like(numbers)
+    for epoch in np.unique(numbers // size):
+        rows = numbers // size == epoch
+        positions[rows] = start + permuted(numbers[rows] % size, size, key(seed, "epoch", int(epoch)))
+    return positions
 
 
 def training_strings(
@@ -85,6 +91,19 @@ def training_strings(
     nothing before its own first character, the others the K characters before it. Raises FfseqError for a text
     shorter than a string.
     """
+    positions = string_positions(start, stop, step=step, batch_size=batch_size, length=length, seed=seed)
+    contexts = contexts_at(symbols, positions, block_size, alphabet_size, begin=start)
+    contexts = contexts.view(length, -1, block_size)
+    if short_contexts:
+        strings = contexts.shape[1]
+        alone = np.random.default_rng(key(seed, "short", step)).random(strings) < short_contexts
+        inside = torch.arange(block_size) < torch.arange(length)[:, None, None]
+        contexts = torch.where(inside | ~torch.from_numpy(alone)[:, None], contexts, alphabet_size)
+    return contexts, torch.from_numpy(np.take(symbols, positions).astype(np.int64))
+
+
+def string_positions(start: int, stop: int, *, step: int, batch_size: int, length: int, seed: int) -> NDArray[np.int64]:
+    """The positions (T·S,) that the strings of one update predict; see `training_strings`."""
     size = stop - start
     if size < length:
         raise FfseqError(f"the training text has {size:,} symbols, fewer than --string_length {length}")
@@ -97,14 +116,7 @@ def training_strings(
         tile = permuted(numbers[rows] % tiles, tiles, key(seed, "epoch", int(epoch)))
         slack = size - tiles * length + 1
         first[rows] = start + tile * length + key(seed, "offset", int(epoch)) % slack
-    positions = first + np.arange(length)[:, None]
-    contexts = contexts_at(symbols, positions.reshape(-1), block_size, alphabet_size, begin=start)
-    contexts = contexts.view(length, strings, block_size)
-    if short_contexts:
-        alone = np.random.default_rng(key(seed, "short", step)).random(strings) < short_contexts
-        inside = torch.arange(block_size) < torch.arange(length)[:, None, None]
-        contexts = torch.where(inside | ~torch.from_numpy(alone)[:, None], contexts, alphabet_size)
-    return contexts, torch.from_numpy(np.take(symbols, positions.reshape(-1)).astype(np.int64))
+    return (first + np.arange(length)[:, None]).reshape(-1)
 
 
 def ordered(
@@ -114,16 +126,20 @@ def ordered(
     block_size: int,
     alphabet_size: int,
     batch_size: int = 4096,
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Every position of the segments once, in order: contexts (B, K) and targets (B,).
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Every position of the segments once, in order: contexts (B, K), targets (B,), and which of all these positions
+    each is (B,), from 0.
 
     Contexts carry over from the text before a segment, as far as the segment's `begin`.
     """
+    before = 0
     for segment in segments:
         for first in range(segment.start, segment.stop, batch_size):
             positions = np.arange(first, min(first + batch_size, segment.stop), dtype=np.int64)
             contexts = contexts_at(symbols, positions, block_size, alphabet_size, begin=segment.begin)
-            yield contexts, torch.from_numpy(np.take(symbols, positions).astype(np.int64))
+            targets = torch.from_numpy(np.take(symbols, positions).astype(np.int64))
+            yield contexts, targets, torch.from_numpy(positions - segment.start + before)
+        before += segment.stop - segment.start
 
 
 def ordered_strings(
@@ -135,12 +151,15 @@ def ordered_strings(
     reach: int,
     batch_size: int = 4096,
 ) -> Iterator[tuple[Tensor, Tensor, Tensor, bool]]:
-    """Every position of the segments in order, for a causal stack: contexts (T, S, K), targets and scored (T·S,).
+    """Every position of the segments in order, for a causal stack: contexts (T, S, K), targets (T·S,), and which of all
+    these positions each is (T·S,), from 0.
 
-    Before a segment come up to `reach` positions of the text before it, as far as its `begin`: they are not scored.
+    Before a segment come up to `reach` positions of the text before it, as far as its `begin`: they are not scored, and
+    have the number −1.
     Segments of the same shape run side by side as S strings; a long one comes in pieces. The last of each tuple says
     whether strings begin: else they go on where the pieces before them ended.
     """
+    before = 0
     for _, group in groupby(
         segments, key=lambda one: (one.start - max(one.begin, one.start - reach), one.stop - one.start)
     ):
@@ -149,6 +168,8 @@ def ordered_strings(
         length = lead + alike[0].stop - alike[0].start
         together = max(1, batch_size // length)
         for some in (alike[first : first + together] for first in range(0, len(alike), together)):
+            number = before + (length - lead) * np.arange(len(some))
+            before += (length - lead) * len(some)
             for done in range(0, length, batch_size):
                 offsets = np.arange(done, min(done + batch_size, length), dtype=np.int64)
                 contexts, targets = [], []
@@ -156,5 +177,6 @@ def ordered_strings(
                     positions = one.start - lead + offsets
                     contexts.append(contexts_at(symbols, positions, block_size, alphabet_size, begin=one.begin))
                     targets.append(np.take(symbols, positions).astype(np.int64))
-                scored = torch.from_numpy(np.repeat(offsets >= lead, len(some)))
-                yield torch.stack(contexts, 1), torch.from_numpy(np.stack(targets, 1).reshape(-1)), scored, done == 0
+                place = np.where(offsets < lead, -1, offsets - lead)[:, None]
+                which = torch.from_numpy(np.where(place < 0, -1, place + number).reshape(-1))
+                yield torch.stack(contexts, 1), torch.from_numpy(np.stack(targets, 1).reshape(-1)), which, done == 0

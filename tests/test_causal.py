@@ -109,12 +109,13 @@ def test_evaluation_in_pieces_beside_and_after_each_other_is_the_whole_string() 
 def test_every_scored_position_comes_once_in_order(batch_size: int, reach: int, starts: list[int]) -> None:
     segments = [Segment(max(0, start - 7), start, start + 9) for start in starts]
     seen = []
-    for contexts, targets, scored, _ in ordered_strings(
+    for contexts, targets, which, _ in ordered_strings(
         TEXT, segments, block_size=2, alphabet_size=5, reach=reach, batch_size=batch_size
     ):
-        assert contexts.shape[0] * contexts.shape[1] == len(targets) == len(scored)
-        seen += [int(target) for target in targets[scored]]
-    assert sorted(seen) == sorted(int(s) for one in segments for s in TEXT[one.start : one.stop])
+        assert contexts.shape[0] * contexts.shape[1] == len(targets) == len(which)
+        seen += list(zip(which[which >= 0].tolist(), targets[which >= 0].tolist(), strict=True))
+    whole = [int(s) for one in segments for s in TEXT[one.start : one.stop]]
+    assert sorted(seen) == list(enumerate(whole))
 
 
 def test_generation_keeps_what_the_whole_string_would_give() -> None:

@@ -75,13 +75,15 @@ def test_some_contexts_are_cut_short_and_only_at_their_far_end() -> None:
 def test_every_scored_position_comes_once_in_order(block_size: int, batch_size: int, start: int, length: int) -> None:
     segments = [Segment(0, start, start + length)]
     rows = list(ordered(TEXT, segments, block_size=block_size, alphabet_size=200, batch_size=batch_size))
-    targets = torch.cat([t for _, t in rows]).tolist()
+    targets = torch.cat([t for _, t, _ in rows]).tolist()
     assert targets == list(range(start, start + length))
-    contexts = torch.cat([c for c, _ in rows])
+    assert torch.cat([n for _, _, n in rows]).tolist() == list(range(length))
+    contexts = torch.cat([c for c, _, _ in rows])
     for row, target in zip(contexts.tolist(), targets, strict=True):
         assert row == [target - d if target - d >= 0 else 200 for d in range(1, block_size + 1)]
 
 
 def test_a_segment_hides_what_lies_before_its_beginning() -> None:
-    (contexts, _), *_ = ordered(TEXT, [Segment(40, 42, 44)], block_size=5, alphabet_size=200)
+    (contexts, _, which), *_ = ordered(TEXT, [Segment(40, 42, 44)], block_size=5, alphabet_size=200)
     assert contexts.tolist() == [[41, 40, 200, 200, 200], [42, 41, 40, 200, 200]]
+    assert which.tolist() == [0, 1]

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from ffseq.baselines.ngram import Counts, KneserNey, choose
 from ffseq.checkpoint import replace_file
 from ffseq.corpus import cache_folder
-from ffseq.splits import Segment, tuning
+from ffseq.splits import Segment, positions_of, tuning
 
 if TYPE_CHECKING:
     from ffseq.corpus import Corpus
@@ -111,10 +111,3 @@ def floors(
             "accuracy": correct / len(positions),
         },
     }
-
-
-def positions_of(segments: Sequence[Segment]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """All scored positions (n,), and for each the earliest symbol that may be seen (n,)."""
-    positions = np.concatenate([np.arange(one.start, one.stop, dtype=np.int64) for one in segments])
-    begins = np.concatenate([np.full(one.stop - one.start, one.begin, dtype=np.int64) for one in segments])
-    return positions, begins

@@ -26,6 +26,7 @@ def backpropagate(
     drop: float = 0.0,
     unigram: Tensor | None = None,
     past: Past | None = None,
+    black_box: Tensor | None = None,
 ) -> Update:
     """What `ffseq.learning.learn` computes, but every change is the exact derivative of the objective on the summed
     score. Arguments and random choices are the same; the scope plays no part.
@@ -50,7 +51,13 @@ def backpropagate(
         goodness = [layer.goodness(activity) for layer, _, activity in activities]
         total = torch.stack(goodness).sum(0)
         signal, negatives = layer_signal(
-            network, learning, total.detach(), targets, random, layers=len(layers), unigram=unigram
+            network,
+            learning,
+            total.detach() if black_box is None else total.detach() + black_box,
+            targets,
+            random,
+            layers=len(layers),
+            unigram=unigram,
         )
         # The signal is −∂loss/∂S, so this sum has the derivatives of −loss.
         found = iter(torch.autograd.grad((signal / batch * total).sum(), weights, allow_unused=True))
@@ -60,4 +67,4 @@ def backpropagate(
     changes = [{name: next(found) for name in layer} for layer in learned]
     changes = [{name: change for name, change in layer.items() if change is not None} for layer in changes]
     positive, negative = means_of([own.detach() for own in goodness], targets, [negatives] * len(layers))
-    return Update(changes, *bits_under(network, total.detach(), targets), positive, negative)
+    return Update(changes, *bits_under(network, total.detach(), targets, black_box), positive, negative)
