@@ -136,6 +136,7 @@ class Comparison:
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """Run what is missing; yields the row of each method as it is complete."""
+        cells: list[dict[str, Any]] = []
         for method in self.methods:
             options = self.chosen(method) | {"max_iters": self._iterations(method)}
             self.progress.say(
@@ -148,6 +149,8 @@ class Comparison:
                 bits = cells[-1]["validation_bits_per_character"]
                 self.progress.say(f"  seed {seed}: " + ("diverged" if bits is None else f"validation {bits:.4f}"))
             yield self._row(method, options, cells)
+        if cells and cells[0]["black_box"] is not None:
+            yield box_row(self.corpus, cells[0]["black_box"], cells[0]["black_box_alone"])
 
     def chosen(self, method: Method) -> dict[str, Any]:
         """The settings that are best on validation text: the learning rate first, then dropout at that rate."""
@@ -235,7 +238,7 @@ class Comparison:
             "scope": options["scope"] if method.method == "ff" else None,
             "negatives": options["negatives"],
             "equal": method.equal,
-            "black_box": None,
+            "black_box": cells[0]["black_box"],
             "learning_rate": options["learning_rate"],
             "dropout": options["dropout"],
             "parameters": cells[0]["parameters"],
@@ -253,25 +256,36 @@ class Comparison:
 
 def floor_rows(corpus: Corpus, floors: dict[str, Any]) -> list[dict[str, Any]]:
     """The counting models as rows of the same table."""
+    order = floors["kneser_ney"]["order"]
     return [
-        {
-            "name": method.replace("_", "-"),
-            "label": f"Kneser-Ney, order {floors[method]['order']}" if method == "kneser_ney" else "unigram",
-            "method": method,
-            "scope": None,
-            "negatives": None,
-            "black_box": None,
-            "parameters": None,
-            "characters_seen": corpus.train.symbols,
-            "multiplications": None,
-            "seeds": [],
-            "bits_per_character": {"mean": floors[method]["bits_per_character"], "sd": 0.0},
-            "accuracy": {"mean": floors[method]["accuracy"], "sd": 0.0},
-            "seconds": None,
-            "peak_memory_bytes": None,
-        }
-        for method in ("kneser_ney", "unigram")
+        _still(corpus, "kneser_ney", f"Kneser-Ney, order {order}", floors["kneser_ney"]),
+        _still(corpus, "unigram", "unigram", floors["unigram"]),
     ]
+
+
+def box_row(corpus: Corpus, kind: str, alone: dict[str, Any]) -> dict[str, Any]:
+    """A black box by itself, as a row of the same table."""
+    return _still(corpus, "black_box", f"the black box alone ({kind})", alone) | {"black_box": kind}
+
+
+def _still(corpus: Corpus, method: str, label: str, figures: dict[str, Any]) -> dict[str, Any]:
+    """A row for what has no layers that learn."""
+    return {
+        "name": method.replace("_", "-"),
+        "label": label,
+        "method": method,
+        "scope": None,
+        "negatives": None,
+        "black_box": None,
+        "parameters": None,
+        "characters_seen": corpus.train.symbols,
+        "multiplications": None,
+        "seeds": [],
+        "bits_per_character": {"mean": figures["bits_per_character"], "sd": 0.0},
+        "accuracy": {"mean": figures["accuracy"], "sd": 0.0},
+        "seconds": None,
+        "peak_memory_bytes": None,
+    }
 
 
 def spread(values: Sequence[float]) -> dict[str, float]:

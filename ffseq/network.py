@@ -40,14 +40,15 @@ class Pass:
     """Some positions of a text, in order.
 
     contexts: as `upward` takes them; past: what a causal stack remembers; scored: (B,) mask of the positions to be
-    scored, the others are the text before; targets: of the scored positions; black_box: its log probabilities for them
-    (number scored, V) float32, or None.
+    scored, the others are the text before; targets: of the scored positions; which: the number of each scored position
+    among all of them, on the CPU; black_box: its log probabilities for them (number scored, V) float32, or None.
     """
 
     contexts: Tensor
     targets: Tensor
     past: Past | None
     scored: Tensor
+    which: Tensor
     black_box: Tensor | None
 
 
@@ -166,8 +167,9 @@ class SequenceNetwork(nn.Module):
 
         def one(contexts: Tensor, targets: Tensor, past: Past | None, which: Tensor) -> Pass:
             scored = which >= 0
-            outside = None if table is None else torch.from_numpy(table[which[scored].numpy()]).to(device).float()
-            return Pass(contexts.to(device), targets[scored].to(device), past, scored.to(device), outside)
+            which = which[scored]
+            outside = None if table is None else torch.from_numpy(table[which.numpy()]).to(device).float()
+            return Pass(contexts.to(device), targets[scored].to(device), past, scored.to(device), which, outside)
 
         if not self.is_causal:
             for contexts, targets, which in ordered(
@@ -197,6 +199,20 @@ class SequenceNetwork(nn.Module):
         text = np.asarray(box.text if box.counts else box.text[:0])
         kind = np.uint8 if text.itemsize == 1 else np.int32
         self.register_buffer("black_box_text", torch.from_numpy(text.astype(kind)))
+
+    def box_alone(self, symbols: NDArray[np.integer], segments: Sequence[Segment]) -> tuple[float, float] | None:
+        """Total bits and accuracy of the black box without the layers on the segments, or None without one."""
+        table = self._black_box_table(symbols, segments)
+        if table is None:
+            return None
+        targets = torch.from_numpy(np.take(symbols, positions_of(segments)[0]).astype(np.int64))
+        bits, correct = 0.0, 0
+        for first in range(0, len(table), 65_536):
+            log_p = torch.log_softmax(torch.from_numpy(table[first : first + 65_536]).float(), 1)
+            some = targets[first : first + 65_536]
+            bits += float(bits_of(log_p, some).sum())
+            correct += int((log_p.argmax(1) == some).sum())
+        return bits, correct / max(len(table), 1)
 
     def _black_box_table(self, symbols: NDArray[np.integer], segments: Sequence[Segment]) -> NDArray[np.float16] | None:
         """The black box's log probabilities (n, V) for all scored positions; kept for the next evaluation of them."""

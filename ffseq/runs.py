@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from ffseq.alphabet import Unknown
 from ffseq.baselines.floors import corpus_floors
-from ffseq.blackbox import black_box_of
+from ffseq.blackbox import BlackBox, black_box_of
 from ffseq.checkpoint import Checkpoint, checkpoint_exists, load_checkpoint, replace_file, resolve_run
 from ffseq.compute import choose_device, compute, decided, set_threads
 from ffseq.config import NetworkConfig, TrainConfig, to_flat
@@ -22,6 +23,7 @@ from ffseq.corpus import Corpus, load_corpus
 from ffseq.defaults import resolved
 from ffseq.errors import FfseqError, Interrupted, UsageError
 from ffseq.evaluation import Evaluation, alone_temperatures, evaluate_segments, figures
+from ffseq.mixing import mixture_on
 from ffseq.network import SequenceNetwork
 from ffseq.progress import Progress, duration
 from ffseq.report import plot_curves
@@ -71,13 +73,11 @@ def train(
             f"the training part of {corpus.name} has {corpus.train.symbols} symbols, no more than the context of "
             f"{config.network.block_size}: use a longer text or a smaller --block_size"
         )
-    if config.network.black_box in ("kneser_ney", "online"):
-        config = replace(config, network=_counting(config.network, corpus, progress, interrupted))
+    config = replace(config, network=_counting(config.network, corpus, progress, interrupted))
     network = SequenceNetwork(config.network, corpus.alphabet, seed=config.run.seed)
     network.products = products
     if config.network.black_box != "none":
-        counted = np.asarray(corpus.symbols[corpus.train.start : corpus.train.stop])
-        network.attach(black_box_of(config.network, counted, len(corpus.alphabet)))
+        network.attach(black_box_of(config.network, _counted(corpus), len(corpus.alphabet)))
     network = network.to(device)
     with alone_in(folder):
         return _run(Trainer(network, corpus, config, folder, progress), checkpoint, preset, interrupted, began)
@@ -87,7 +87,8 @@ def _counting(
     network: NetworkConfig, corpus: Corpus, progress: Progress, interrupted: Callable[[], bool]
 ) -> NetworkConfig:
     """Order and discount of a counting black box, where they were left open: the floor's, chosen on validation."""
-    if network.black_box_order is not None and network.black_box_discount is not None:
+    given = network.black_box_order is not None and network.black_box_discount is not None
+    if network.black_box not in ("kneser_ney", "online") or given:
         return network
     chosen = floors_if_asked(corpus, "yes", progress, interrupted)
     if chosen is None:
@@ -97,6 +98,17 @@ def _counting(
         black_box_order=network.black_box_order or chosen["kneser_ney"]["order"],
         black_box_discount=network.black_box_discount or chosen["kneser_ney"]["discount"],
     )
+
+
+def _counted(corpus: Corpus) -> NDArray[np.integer]:
+    """What a black box counts: the training part (n,)."""
+    return np.asarray(corpus.symbols[corpus.train.start : corpus.train.stop])
+
+
+def _box_for(network: SequenceNetwork, corpus: Corpus, kind: str, progress: Progress) -> BlackBox:
+    """A black box beside a trained net, on the training part of its corpus."""
+    config = _counting(replace(network.config, black_box=kind), corpus, progress, lambda: False)
+    return black_box_of(config, _counted(corpus), len(corpus.alphabet))
 
 
 def _run(
@@ -153,6 +165,7 @@ def evaluate(
     split: str = "held_out",
     split_rule: str | None = None,
     unknown: Unknown | None = None,
+    black_box: str = "none",
     floors: str = "auto",
     threads: int = 0,
     device: str = "auto",
@@ -160,6 +173,9 @@ def evaluate(
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Score one part of a text with a trained network, as `ffseq evaluate` does.
+
+    black_box: mix the net with one (see `ffseq.mixing`); the figures are then those of the mixture, `net_alone` and
+    `black_box_alone` tell the rest.
 
     corpus: another text than the run's own; unknown: what to do with characters that the net does not know, by default
     what it did in training. Raises UsageError where the text has no such part, FfseqError for a
@@ -201,6 +217,22 @@ def evaluate(
         alone=_alone(network, text),
         tick=lambda done: progress.status(f"scoring: {done / part.symbols:.0%}"),
     )
+    box, net_alone = network.black_box, None
+    box_alone = _box_alone(network, text, part)
+    if black_box != "none":
+        if network.black_box is not None:
+            raise UsageError(f"{run} was trained on a black box of its own: leave --black_box out")
+        if text.content_sha256 not in known or known[text.content_sha256] != text.split_rule or split == "train":
+            raise UsageError(
+                "--black_box counts the training part of the run's own text, to predict another part of it: leave the "
+                "corpus out, and the split as it was"
+            )
+        progress.status("mixing with the black box")
+        box = _box_for(network, text, black_box, progress)
+        net_alone = {key: figures(evaluation, part)[key] for key in ("bits_per_character", "accuracy")}
+        bits, accuracy, alone = mixture_on(network, box, text.symbols, part.segments)
+        evaluation = replace(evaluation, bits=bits, accuracy=accuracy)
+        box_alone = {"bits_per_character": alone[0] / part.characters, "accuracy": alone[1]}
     return {
         "run": str(run),
         "corpus": text.name,
@@ -211,6 +243,9 @@ def evaluate(
         "dropped": part.dropped,
         "replaced": part.replaced,
         "temperature": float(network.temperature),
+        "black_box": None if box is None else box.kind,
+        "black_box_alone": box_alone,
+        "net_alone": net_alone,
         "per_layer": figures_by_layer(evaluation, part),
         # They are those of the held-out part: beside figures of another part they would mislead.
         "floors": floors_if_asked(text, floors, progress) if split == "held_out" else None,
@@ -246,6 +281,12 @@ def _alone(network: SequenceNetwork, corpus: Corpus) -> list[float]:
     part = corpus.validation
     segments = part.segments if part is not None else tuning(corpus.train, corpus.split_rule)[1]
     return alone_temperatures(network, corpus.symbols, segments)
+
+
+def _box_alone(network: SequenceNetwork, corpus: Corpus, part: Part) -> dict[str, float] | None:
+    """What the black box of a net predicts of a part by itself."""
+    alone = network.box_alone(corpus.symbols, part.segments)
+    return None if alone is None else {"bits_per_character": alone[0] / part.characters, "accuracy": alone[1]}
 
 
 def figures_by_layer(evaluation: Evaluation, part: Part) -> list[dict[str, Any]]:
@@ -307,9 +348,10 @@ def _finish(
         "dropped": corpus.held_out.dropped,
         "replaced": corpus.held_out.replaced,
         "entropy_rate": corpus.entropy_rate,
-        "black_box": None if network.config.black_box == "none" else network.config.black_box,
+        "black_box": None if network.black_box is None else network.black_box.kind,
         "seed": config.run.seed,
         "dtype": config.run.dtype,
+        "black_box_alone": _box_alone(network, corpus, corpus.held_out),
         "per_layer": figures_by_layer(held_out, corpus.held_out),
         "floors": None,
     }

@@ -35,7 +35,7 @@ from ffseq.sampling import stream_text
 from ffseq.windows import string_positions, training_batch, training_strings, window_positions
 
 #: Validation symbols scored in one evaluation during training, at most.
-VALIDATION_SYMBOLS = 50_000
+VALIDATION_SYMBOLS = 200_000
 #: Training symbols on which dead units are counted where there is no validation text.
 MONITORED_SYMBOLS = 4_096
 

@@ -123,6 +123,14 @@ def floor_rows(floors: dict[str, Any] | None) -> list[list[str]]:
     ]
 
 
+def box_rows(result: dict[str, Any]) -> list[list[str]]:
+    """The row of a net's black box by itself, if it has one."""
+    alone = result["black_box_alone"]
+    if alone is None:
+        return []
+    return [figures_row(f"its black box alone ({result['black_box']})", alone["bits_per_character"], alone["accuracy"])]
+
+
 def figures_row(name: str, bits: float, accuracy: float) -> list[str]:
     """One row of a table of figures."""
     return [name, f"{bits:.3f}", f"{accuracy:.1%}"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ffseq.commands.common import (
     add_compute_options,
+    box_rows,
     figures_row,
     floor_rows,
     make_parser,
@@ -35,6 +36,12 @@ def run(verb: str, arguments: list[str], interrupted: Interrupt) -> int:
     parser.add_argument(
         "--floors", choices=["auto", "yes", "no"], default="auto", help="counting models; auto: texts of up to 20 MB"
     )
+    parser.add_argument(
+        "--black_box",
+        type=str,
+        default="none",
+        help="mix the net with kneser_ney, online, or a function MODULE:NAME, by weights that learn as they predict",
+    )
     parser.add_argument("--seed", type=int, default=0, help="accepted for uniformity; evaluation draws nothing")
     add_compute_options(parser)
     options = parse(parser, arguments)
@@ -46,6 +53,7 @@ def run(verb: str, arguments: list[str], interrupted: Interrupt) -> int:
         split=options["split"],
         split_rule=options["split_rule"],
         unknown=options["unknown"],
+        black_box=options["black_box"],
         floors=options["floors"],
         threads=options["threads"],
         device=options["device"],
@@ -55,12 +63,15 @@ def run(verb: str, arguments: list[str], interrupted: Interrupt) -> int:
     if options["json"]:
         print_json(result)
         return 0
-    rows = [figures_row("this net", result["bits_per_character"], result["accuracy"])]
+    net, rows = result["net_alone"] or result, []
+    if result["net_alone"] is not None:
+        rows.append(figures_row("this net and the black box", result["bits_per_character"], result["accuracy"]))
+    rows.append(figures_row("this net", net["bits_per_character"], net["accuracy"]))
     for layer in result["per_layer"]:
         alone, up_to = layer["alone"], layer["up_to"]
         rows.append(figures_row(f"  layer {layer['layer']} alone", alone["bits_per_character"], alone["accuracy"]))
         rows.append(figures_row(f"  summed up to {layer['layer']}", up_to["bits_per_character"], up_to["accuracy"]))
-    rows += floor_rows(result["floors"])
+    rows += box_rows(result) + floor_rows(result["floors"])
     title = f"{result['corpus']}, {result['split'].replace('_', ' ')}, {result['characters']:,} characters"
     print_table(title, ["", "bits per character", "accuracy"], rows)
     return 0

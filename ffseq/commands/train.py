@@ -8,7 +8,16 @@ from typing import Any
 
 from jsonargparse import ArgumentParser
 
-from ffseq.commands.common import figures_row, floor_rows, make_parser, make_progress, parse, print_json, print_table
+from ffseq.commands.common import (
+    box_rows,
+    figures_row,
+    floor_rows,
+    make_parser,
+    make_progress,
+    parse,
+    print_json,
+    print_table,
+)
 from ffseq.config import GROUPS, CorpusConfig, from_flat
 from ffseq.errors import UsageError
 from ffseq.interrupt import Interrupt
@@ -41,6 +50,7 @@ def run(verb: str, arguments: list[str], interrupted: Interrupt) -> int:
         return 0
     rows = [
         figures_row("this net", result["bits_per_character"], result["accuracy"]),
+        *box_rows(result),
         *floor_rows(result["floors"]),
     ]
     if result["entropy_rate"] is not None:
