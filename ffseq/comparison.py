@@ -27,7 +27,7 @@ from typing import Any
 import yaml
 
 from ffseq.checkpoint import json_or_none, replace_file
-from ffseq.config import NetworkConfig, TrainConfig, from_flat, to_flat
+from ffseq.config import NetworkConfig, TrainConfig, from_flat, lengths_of, to_flat
 from ffseq.corpus import Corpus
 from ffseq.errors import FfseqError, Interrupted, UsageError
 from ffseq.progress import Progress
@@ -96,7 +96,8 @@ def multiplications(config: NetworkConfig, alphabet_size: int, method: str) -> i
     assert config.block_size is not None
     assert config.layers is not None
     taps = 2 if config.stack == "causal" else 1
-    total = 0
+    # A memory adds up one row for each length of context, and changes it.
+    total = 2 * len(lengths_of(config.memory_lengths)) * alphabet_size if config.memory else 0
     for number in range(config.layers):
         context = config.block_size if number == 0 or config.context_to_all else 0
         below = taps * config.units if number else 0

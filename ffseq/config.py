@@ -53,6 +53,13 @@ class NetworkConfig:
     """Every layer sees the context again beside the layer below."""
     dropout: float | None = None
     """Share of a layer's units left out of each update. By default chosen from the size of the corpus."""
+    memory: int = 0
+    """Rows of a memory for each length of context that it looks up (a power of two), or 0 for a net without memory: a
+    layer whose units are hashed contexts (see ffseq/layers/memory.py)."""
+    memory_lengths: str = "3,4,5,6,8"
+    """Lengths of context that the memory looks up, at most the block_size."""
+    memory_dropout: float = 0.5
+    """Share of what the memory finds that is left out of each update."""
     between: Between = "none"
     """A black box between layers, through which no derivative passes (see ffseq/between.py)."""
     black_box: str = "none"
@@ -116,6 +123,8 @@ class OptimiserConfig:
     """Share of the run at the full rate, before it falls linearly."""
     final_rate: float = 0.02
     """The rate at the end, as a share of the highest."""
+    memory_rate: float = 0.3
+    """Step size of the memory (Adagrad) at its highest; it rises and falls as learning_rate does."""
     average: float = 0.0
     """Decay of the running average of the weights that evaluation and sampling use. 0: the weights themselves."""
 
@@ -216,7 +225,7 @@ def check(config: TrainConfig) -> None:
         "black_box_order": net.black_box_order,
         "block_size": net.block_size, "layers": net.layers, "units": net.units, "num_negatives": learn.num_negatives,
         "negatives_temperature": learn.negatives_temperature, "alpha": learn.alpha, "temperature": learn.temperature,
-        "learning_rate": opt.learning_rate, "max_seconds": run.max_seconds,
+        "learning_rate": opt.learning_rate, "memory_rate": opt.memory_rate, "max_seconds": run.max_seconds,
         "batch_size": run.batch_size, "string_length": run.string_length,
         "eval_interval": run.eval_interval, "log_interval": run.log_interval,
         "checkpoint_seconds": run.checkpoint_seconds,
@@ -237,6 +246,7 @@ def check(config: TrainConfig) -> None:
     shares = {
         "dropout": net.dropout, "corruption": learn.corruption, "beta1": opt.beta1, "beta2": opt.beta2,
         "average": opt.average, "short_contexts": run.short_contexts, "black_box_discount": net.black_box_discount,
+        "memory_dropout": net.memory_dropout,
     }  # fmt: skip
     for name, value in shares.items():
         if value is not None and not 0 <= value < 1:
@@ -251,6 +261,14 @@ def check(config: TrainConfig) -> None:
             f"--batch_size {run.batch_size} is not a multiple of --string_length {run.string_length}: an update of a "
             "causal stack is a number of whole strings"
         )
+    if net.memory:
+        if net.memory < 2 or net.memory & (net.memory - 1) or net.memory > 1 << 24:
+            raise UsageError(f"--memory has to be a power of two, 2 to {1 << 24}, or 0, got {net.memory}")
+        if net.block_size is not None and max(lengths_of(net.memory_lengths)) > net.block_size:
+            raise UsageError(
+                f"--memory_lengths {net.memory_lengths} look further back than --block_size "
+                f"{net.block_size}: the memory sees the context and no more"
+            )
     if net.black_box != "none" and (source_of(learn) == "corrupted" or run.stream):
         what = "--stream" if run.stream else "--negatives corrupted"
         raise UsageError(f"--black_box does not go with {what}: leave one of them out")
@@ -264,6 +282,17 @@ def check(config: TrainConfig) -> None:
         exclude_truth=learn.exclude_truth,
         temperature=learn.negatives_temperature,
     )
+
+
+def lengths_of(text: str) -> tuple[int, ...]:
+    """The lengths of context of a memory, from numbers separated by commas, in order. Raises UsageError."""
+    try:
+        lengths = tuple(sorted({int(number) for number in text.split(",")}))
+    except ValueError:
+        lengths = ()
+    if not lengths or lengths[0] < 1:
+        raise UsageError(f"--memory_lengths has to be whole numbers from 1, separated by commas, got {text!r}")
+    return lengths
 
 
 def source_of(learning: LearningConfig) -> Source:

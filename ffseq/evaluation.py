@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ffseq.goodness import Activity
 from ffseq.sampling import bits_of
 
 if TYPE_CHECKING:
@@ -74,7 +75,9 @@ def evaluate_segments(
     alone: for each layer the temperature at which its own goodness is read out (see `alone_temperatures`); without it
     the net's, which is made for the sum of all layers. tick: told after each batch how many symbols are scored.
     """
-    depth = len(network.layers)
+    from ffseq.network import goodness_of  # not before: the net's own module uses this one's neighbours
+
+    depth = len(list(network.stack()))
     at = [float(network.temperature)] * depth if alone is None else alone
     sums = torch.zeros(depth, 5, dtype=torch.float64)
     alive: list[Tensor] = []
@@ -84,9 +87,10 @@ def evaluate_segments(
         targets = one.targets
         known = network.prior if one.black_box is None else network.prior + one.black_box
         for number, (layer, _, activity) in enumerate(network.upward(one.contexts, past=one.past)):
-            own = layer.goodness(activity)[one.scored]
+            own = goodness_of(layer, activity)[one.scored]
             total = own if total is None else total + own
-            on = (activity.units > 0).any(0)
+            # A unit of a memory is one context: a text that lacks the context says nothing about the unit.
+            on = (activity.units > 0).any(0) if isinstance(activity, Activity) else torch.ones(1, dtype=torch.bool)
             if number == len(alive):
                 alive.append(on)
             else:
@@ -137,7 +141,7 @@ def _goodness_of(
     """Goodness (L, n, V), targets (n,), and what is added to the scores, (V,) or (n, V), of the first positions of the
     segments.
     """
-    limit = max(1, min(limit, FITTED_SCORES // len(network.alphabet) // len(network.layers)))
+    limit = max(1, min(limit, FITTED_SCORES // len(network.alphabet) // len(list(network.stack()))))
     goodness, targets, outside = [], [], []
     for one in network.passes(symbols, leading(segments, limit)):
         goodness.append(network.goodness(one.contexts, one.past)[:, one.scored])

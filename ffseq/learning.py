@@ -18,9 +18,11 @@ import torch
 from torch import Tensor
 
 from ffseq.config import LearningConfig, source_of
+from ffseq.goodness import Activity
+from ffseq.layers.memory import MemoryLayer, Recall
 from ffseq.layers.window import Below, Readers, WindowLayer
 from ffseq.negatives import Negatives, corrupt, draw
-from ffseq.network import Past, SequenceNetwork
+from ffseq.network import Past, SequenceNetwork, goodness_of
 from ffseq.objective import excludes_truth, signal
 
 
@@ -66,25 +68,23 @@ def learn(
     hidden = learning.hidden == "learned"
     changes: list[dict[str, Tensor]] = []
     readers: Readers | None = None
-    waiting: list[tuple[WindowLayer, Below | None, Tensor]] = []
-    activities = []
+    waiting: list[tuple[WindowLayer | MemoryLayer, Below | None, Activity | Recall, Tensor]] = []
     goodness = []
     total: Tensor | None = None
     upward = network.upward(contexts, past=past, drop=drop, random=random)
     for number, (layer, below, activity) in enumerate(upward, start=1):
-        own = layer.goodness(activity)
-        if readers is None and layer.context is not None and hidden:
+        own = goodness_of(layer, activity)
+        if readers is None and isinstance(layer, WindowLayer) and layer.context is not None and hidden:
             readers = layer.readers(contexts.flatten(0, -2))
         total = own if total is None else total + own
         if learning.scope == "all":
-            waiting.append((layer, below, own))
-            activities.append(activity)
+            waiting.append((layer, below, activity, own))
             continue
         score, count = (own, 1) if learning.scope == "own" else (total, number)
         if black_box is not None:
             score = score + black_box
         shared, negatives = layer_signal(network, learning, score, targets, random, layers=count, unigram=unigram)
-        changes.append(layer.change(readers, below, activity, shared / batch, hidden=hidden))
+        changes.append(_change(layer, readers, below, activity, shared / batch, hidden))
         goodness.append((own, negatives))
     assert total is not None
     if learning.scope == "all":
@@ -98,12 +98,27 @@ def learn(
             unigram=unigram,
         )
         shared = shared / batch
-        for (layer, below, own), activity in zip(waiting, activities, strict=True):
-            changes.append(layer.change(readers, below, activity, shared, hidden=hidden))
+        for layer, below, activity, own in waiting:
+            changes.append(_change(layer, readers, below, activity, shared, hidden))
             goodness.append((own, negatives))
     owns, drawn = zip(*goodness, strict=True)
     positive, negative = means_of(owns, targets, drawn)
     return Update(changes, *bits_under(network, total, targets, black_box), positive, negative)
+
+
+def _change(
+    layer: WindowLayer | MemoryLayer,
+    readers: Readers | None,
+    below: Below | None,
+    activity: Activity | Recall,
+    signal: Tensor,
+    hidden: bool,
+) -> dict[str, Tensor]:
+    if isinstance(activity, Recall):
+        assert isinstance(layer, MemoryLayer)
+        return layer.change(activity, signal)
+    assert isinstance(layer, WindowLayer)
+    return layer.change(readers, below, activity, signal, hidden=hidden)
 
 
 def means_of(goodness: Sequence[Tensor], targets: Tensor, negatives: Sequence[Negatives]) -> tuple[Tensor, Tensor]:

@@ -20,11 +20,12 @@ from ffseq.alphabet import Alphabet
 from ffseq.between import box_between, through
 from ffseq.blackbox import BlackBox, black_box_of
 from ffseq.checkpoint import Checkpoint, load_checkpoint, resolve_run, save_checkpoint
-from ffseq.config import NetworkConfig
+from ffseq.config import NetworkConfig, lengths_of
 from ffseq.corpus import Segment
 from ffseq.errors import FfseqError
 from ffseq.goodness import Activity
 from ffseq.layers.causal import dilation, with_past
+from ffseq.layers.memory import MemoryLayer, Recall
 from ffseq.layers.window import Below, WindowLayer
 from ffseq.randomness import generator, keep_mask
 from ffseq.sampling import bits_of, stream_text
@@ -50,6 +51,12 @@ class Pass:
     scored: Tensor
     which: Tensor
     black_box: Tensor | None
+
+
+def goodness_of(layer: WindowLayer | MemoryLayer, activity: Activity | Recall) -> Tensor:
+    """Goodness of every candidate in a layer, float32 (B, V), from what `SequenceNetwork.upward` yields."""
+    own: Tensor = layer.goodness(activity)  # type: ignore[arg-type]  # each layer is yielded with its own kind
+    return own
 
 
 def normalised(units: Tensor) -> Tensor:
@@ -93,11 +100,21 @@ class SequenceNetwork(nn.Module):
             )
             for number in range(config.layers)
         )
+        self.memory = (
+            MemoryLayer(alphabet_size=size, lengths=lengths_of(config.memory_lengths), rows=config.memory)
+            if config.memory
+            else None
+        )
         self.register_buffer("temperature", torch.ones(()))
         self.register_buffer("prior", torch.zeros(size))
 
-    def stack(self) -> Iterator[WindowLayer]:
-        """The layers, from the one that sees the text upwards."""
+    def stack(self) -> Iterator[WindowLayer | MemoryLayer]:
+        """The layers that learn: the memory, if there is one, and those of the stack, from the text upwards."""
+        if self.memory is not None:
+            yield self.memory
+        yield from self._window_layers()
+
+    def _window_layers(self) -> Iterator[WindowLayer]:
         for layer in self.layers:
             assert isinstance(layer, WindowLayer)
             yield layer
@@ -114,7 +131,7 @@ class SequenceNetwork(nn.Module):
 
     def upward(
         self, contexts: Tensor, *, past: Past | None = None, drop: float = 0.0, random: torch.Generator | None = None
-    ) -> Iterator[tuple[WindowLayer, Below | None, Activity]]:
+    ) -> Iterator[tuple[WindowLayer, Below | None, Activity] | tuple[MemoryLayer, None, Recall]]:
         """Layer by layer: the layer, its input from below, its activity.
 
         contexts: (B, K) int64, or for a causal stack (T, S, K), with B = T·S positions. past: what the layers of a
@@ -126,7 +143,13 @@ class SequenceNetwork(nn.Module):
         units: Tensor | None = None
         strings = contexts.shape[1] if self.is_causal else 1
         contexts = contexts.flatten(0, -2)
-        for number, layer in enumerate(self.stack()):
+        if self.memory is not None:
+            found, dropped = None, 0.0
+            if random is not None and self.config.memory_dropout:
+                shape = (len(contexts), len(self.memory.lengths))
+                found, dropped = keep_mask(shape, self.config.memory_dropout, random, contexts.device)
+            yield self.memory, None, self.memory(contexts, found, dropped)
+        for number, layer in enumerate(self._window_layers()):
             below = None
             if units is not None and self.is_causal:
                 before = past.get(number) if past is not None else None
@@ -147,13 +170,13 @@ class SequenceNetwork(nn.Module):
 
     def goodness(self, contexts: Tensor, past: Past | None = None) -> Tensor:
         """Goodness of every candidate in every layer, float32 (L, B, V), without dropout. See `upward`."""
-        return torch.stack([layer.goodness(activity) for layer, _, activity in self.upward(contexts, past=past)])
+        return torch.stack([goodness_of(layer, activity) for layer, _, activity in self.upward(contexts, past=past)])
 
     def scores(self, contexts: Tensor, past: Past | None = None) -> Tensor:
         """Scores S, the goodness summed over layers, float32 (B, V), without dropout. See `upward`."""
         total: Tensor | float = 0.0
         for layer, _, activity in self.upward(contexts, past=past):
-            total = total + layer.goodness(activity)
+            total = total + goodness_of(layer, activity)
         assert isinstance(total, Tensor)
         return total
 

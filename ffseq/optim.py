@@ -12,6 +12,54 @@ import torch
 from torch import Tensor, nn
 
 from ffseq.config import OptimiserConfig
+from ffseq.layers.memory import MemoryLayer
+
+#: Where the sums of squares of a memory begin, for changes summed over a batch.
+START = 1.0
+
+
+class RowAdagrad(torch.optim.Optimizer):
+    """Adagrad (Duchi et al. 2011) for a table of which an update changes a few rows; its `.grad` is a sparse ascent
+    direction. What a row adds up is its own, so a rare context takes as large steps as a frequent one took at first.
+    The sums begin at `start`: a candidate whose change is much smaller than its root hardly moves.
+    """
+
+    def __init__(self, weights: Iterable[Tensor], lr: float, start: float) -> None:
+        super().__init__(list(weights), {"lr": lr, "start": start})
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        """Move the rows that changed."""
+        for group in self.param_groups:
+            for weight in group["params"]:
+                if weight.grad is None:
+                    continue
+                grad = weight.grad.coalesce()
+                rows, change = grad.indices()[0], grad.values()
+                state = self.state[weight]
+                if "sum" not in state:
+                    state["sum"] = torch.full_like(weight, group["start"])
+                total = state["sum"][rows] + change.square()
+                state["sum"][rows] = total
+                weight[rows] += change.mul_(group["lr"]) / total.sqrt()
+
+
+def make_optimisers(
+    layers: Iterable[nn.Module], config: OptimiserConfig, batch_size: int
+) -> list[torch.optim.Optimizer]:
+    """The optimiser of a stack, and that of its memory if it has one.
+
+    Changes are means over `batch_size` positions.
+    """
+    layers = list(layers)
+    memories = [weight for layer in layers if isinstance(layer, MemoryLayer) for weight in layer.parameters()]
+    rest = make_optimiser([layer for layer in layers if not isinstance(layer, MemoryLayer)], config)
+    if not memories:
+        return [rest]
+    memory = RowAdagrad(memories, config.memory_rate, START / batch_size**2)
+    assert config.learning_rate is not None
+    memory.param_groups[0]["rate_share"] = config.memory_rate / config.learning_rate
+    return [rest, memory]
 
 
 def make_optimiser(layers: Iterable[nn.Module], config: OptimiserConfig) -> torch.optim.Optimizer:
@@ -40,38 +88,45 @@ def make_optimiser(layers: Iterable[nn.Module], config: OptimiserConfig) -> torc
 
 
 def apply_changes(
-    optimiser: torch.optim.Optimizer, layers: Iterable[nn.Module], changes: Iterable[dict[str, Tensor]], rate: float
+    optimisers: list[torch.optim.Optimizer],
+    layers: Iterable[nn.Module],
+    changes: Iterable[dict[str, Tensor]],
+    rate: float,
 ) -> None:
     """One step along the changes of every layer, at the given learning rate."""
     for layer, change in zip(layers, changes, strict=True):
         for name, weight in layer.named_parameters():
             weight.grad = change.get(name)
-    for group in optimiser.param_groups:
-        group["lr"] = rate
-        if group.get("decoupled_decay"):
-            torch._foreach_mul_(group["params"], 1 - rate * group["decoupled_decay"])
-    optimiser.step()
+    for optimiser in optimisers:
+        for group in optimiser.param_groups:
+            group["lr"] = rate * group.get("rate_share", 1.0)
+            if group.get("decoupled_decay"):
+                torch._foreach_mul_(group["params"], 1 - rate * group["decoupled_decay"])
+        optimiser.step()
 
 
-def state_tensors(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """What an optimiser remembers, by `optimiser.NUMBER OF THE WEIGHT.NAME`."""
-    weights = [weight for group in optimiser.param_groups for weight in group["params"]]
+def state_tensors(optimisers: list[torch.optim.Optimizer]) -> dict[str, Tensor]:
+    """What the optimisers remember, by `optimiser.NUMBER OF THE WEIGHT.NAME`."""
     return {
         f"optimiser.{index}.{name}": value
-        for index, weight in enumerate(weights)
+        for index, (optimiser, weight) in enumerate(_weights(optimisers))
         for name, value in optimiser.state.get(weight, {}).items()
         if isinstance(value, Tensor)
     }
 
 
-def restore_state(optimiser: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+def restore_state(optimisers: list[torch.optim.Optimizer], tensors: dict[str, Tensor]) -> None:
     """The inverse of `state_tensors`; other names are passed over."""
-    weights = [weight for group in optimiser.param_groups for weight in group["params"]]
+    weights = _weights(optimisers)
     for key, value in tensors.items():
         if key.startswith("optimiser."):
             _, index, name = key.split(".")
-            weight = weights[int(index)]
+            optimiser, weight = weights[int(index)]
             optimiser.state[weight][name] = value.to(weight.device)
+
+
+def _weights(optimisers: list[torch.optim.Optimizer]) -> list[tuple[torch.optim.Optimizer, Tensor]]:
+    return [(one, weight) for one in optimisers for group in one.param_groups for weight in group["params"]]
 
 
 def rate_at(config: OptimiserConfig, step: int, progress: float) -> float:

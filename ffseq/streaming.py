@@ -29,7 +29,7 @@ from ffseq.corpus import load_corpus
 from ffseq.errors import FfseqError, Interrupted, UsageError
 from ffseq.learning import learn
 from ffseq.network import Past, SequenceNetwork
-from ffseq.optim import apply_changes, make_optimiser, rate_at, restore_state, state_tensors
+from ffseq.optim import apply_changes, make_optimisers, rate_at, restore_state, state_tensors
 from ffseq.progress import Progress, duration
 from ffseq.randomness import generator
 from ffseq.resume import alone_in, cut_log, find_run, refuse_changes
@@ -109,6 +109,7 @@ def with_defaults(config: TrainConfig) -> TrainConfig:
         config.network,
         **{name: value for name, value in DEFAULTS.items() if getattr(config.network, name) is None},
     )
+    network = replace(network, memory_dropout=0.0)
     if network.dropout:
         raise UsageError("--stream learns each character once, as it predicted it: leave --dropout out, or give 0")
     if config.learning.method != "ff":
@@ -142,7 +143,7 @@ class StreamLearner:
         self.network, self.config, self.folder, self.progress = network, config, folder, progress
         self.name, self.content_sha256 = name, content_sha256
         self.layers = list(network.stack())
-        self.optimiser = make_optimiser(self.layers, config.optimiser)
+        self.optimisers = make_optimisers(self.layers, config.optimiser, config.run.string_length)
         self.state = State()
         self.past: Past = {}
         #: The last K symbols; before the first character "before the beginning", V.
@@ -195,7 +196,7 @@ class StreamLearner:
                 f"is kept in {self.folder / 'last'}. Lower --learning_rate "
                 f"(it is {self.config.optimiser.learning_rate:g})."
             )
-        apply_changes(self.optimiser, self.layers, update.changes, rate_at(self.config.optimiser, state.step, 0.0))
+        apply_changes(self.optimisers, self.layers, update.changes, rate_at(self.config.optimiser, state.step, 0.0))
         self.recent = text[-network.block_size :]
         state.step += 1
         state.symbols += len(block)
@@ -247,7 +248,7 @@ class StreamLearner:
         state = asdict(self.state)
         state["recent"] = None if math.isnan(self.state.recent) else self.state.recent
         tensors: dict[str, Tensor] = {f"past.{number}": value for number, value in self.past.items()}
-        tensors |= state_tensors(self.optimiser) | {"recent": torch.from_numpy(self.recent.copy())}
+        tensors |= state_tensors(self.optimisers) | {"recent": torch.from_numpy(self.recent.copy())}
         save_checkpoint(
             self.folder / "last",
             config={
@@ -272,7 +273,7 @@ class StreamLearner:
         self.state = State(**state | {"recent": math.nan if state["recent"] is None else state["recent"]})
         tensors = checkpoint.trainer_tensors or {}
         self.network.load_state_dict(checkpoint.model)
-        restore_state(self.optimiser, tensors)
+        restore_state(self.optimisers, tensors)
         self.recent = tensors["recent"].numpy().copy()
         device = self.network.prior.device
         self.past = {int(key[5:]): value.to(device) for key, value in tensors.items() if key.startswith("past.")}

@@ -28,7 +28,7 @@ from ffseq.evaluation import Evaluation, evaluate_segments, fit_temperature, lea
 from ffseq.learning import Update, learn
 from ffseq.network import SequenceNetwork
 from ffseq.objective import excludes_truth, readout_temperature
-from ffseq.optim import apply_changes, make_optimiser, rate_at, restore_state, state_tensors
+from ffseq.optim import apply_changes, make_optimisers, rate_at, restore_state, state_tensors
 from ffseq.progress import Progress, duration
 from ffseq.randomness import generator
 from ffseq.sampling import stream_text
@@ -61,10 +61,11 @@ class Trainer:
         self.folder, self.progress = folder, progress
         self.state = State()
         self.layers = list(network.stack())
-        self.optimiser = make_optimiser(self.layers, config.optimiser)
+        assert config.run.batch_size is not None
+        self.optimisers = make_optimisers(self.layers, config.optimiser, config.run.batch_size)
         # What evaluation, sampling and the checkpoints show: the weights, or their running average.
         self.shown = copy.deepcopy(network) if config.optimiser.average else network
-        assert config.run.batch_size is not None
+        self.shown.memory = network.memory  # the memory is not averaged: most of its rows rest anyway
         self.batch_size = config.run.batch_size
         self.start, self.stop = corpus.train.start, corpus.train.stop
         self.fitting: list[Segment] = []
@@ -114,9 +115,13 @@ class Trainer:
             state["sums"] = {
                 key: value.tolist() if isinstance(value, Tensor) else value for key, value in self.state.sums.items()
             }
-            tensors = state_tensors(self.optimiser)
+            tensors = state_tensors(self.optimisers)
             if self.shown is not self.network:
-                tensors |= {f"weights.{key}": value for key, value in self.network.state_dict().items()}
+                tensors |= {
+                    f"weights.{key}": value
+                    for key, value in self.network.state_dict().items()
+                    if not key.startswith("memory.")
+                }
         save_checkpoint(
             self.folder / name,
             config=self._description(),
@@ -143,8 +148,9 @@ class Trainer:
         if self.shown is not self.network:
             prefix = "weights."
             weights = {key[len(prefix) :]: tensors.pop(key) for key in list(tensors) if key.startswith(prefix)}
-            self.network.load_state_dict(weights)
-        restore_state(self.optimiser, tensors)
+            shared = {key: value for key, value in checkpoint.model.items() if key.startswith("memory.")}
+            self.network.load_state_dict(weights | shared)
+        restore_state(self.optimisers, tensors)
 
     def _update(self, rate: float) -> Update:
         run, state = self.config.run, self.state
@@ -179,11 +185,12 @@ class Trainer:
             unigram=self.unigram,
             black_box=outside,
         )
-        apply_changes(self.optimiser, self.layers, update.changes, rate)
+        apply_changes(self.optimisers, self.layers, update.changes, rate)
         if self.shown is not self.network:
             # A short memory at first, so that the average does not drag the random start along.
             keep = min(self.config.optimiser.average, (1 + state.step) / (10 + state.step))
-            torch._foreach_lerp_(list(self.shown.parameters()), list(self.network.parameters()), 1 - keep)
+            shown: list[Tensor] = list(self.shown.layers.parameters())
+            torch._foreach_lerp_(shown, list(self.network.layers.parameters()), 1 - keep)
         return update
 
     def _share_done(self) -> float:

@@ -27,7 +27,7 @@ def step_twice(config: OptimiserConfig) -> tuple[list[torch.Tensor], list[torch.
     optimiser = make_optimiser(layers, config)
     for _ in range(2):
         apply_changes(
-            optimiser, layers, [{k: v.clone() for k, v in change.items()} for change in changes], config.learning_rate
+            [optimiser], layers, [{k: v.clone() for k, v in change.items()} for change in changes], config.learning_rate
         )
     return before, [change["candidates"] for change in changes], [layer.candidates.clone() for layer in layers]
 
@@ -58,7 +58,7 @@ def test_biases_do_not_decay() -> None:
     optimiser = make_optimiser(layers, OptimiserConfig(weight_decay=0.5, learning_rate=0.1))
     still = [{name: torch.zeros_like(weight) for name, weight in layer.named_parameters()} for layer in layers]
     held = [layer.candidates.clone() for layer in layers]
-    apply_changes(optimiser, layers, still, 0.1)
+    apply_changes([optimiser], layers, still, 0.1)
     for layer, candidates in zip(layers, held, strict=True):
         assert torch.equal(layer.bias, torch.ones_like(layer.bias))
         torch.testing.assert_close(layer.candidates, candidates * 0.95)
@@ -86,7 +86,7 @@ def test_decay_of_weights_is_decoupled_for_both_kinds() -> None:
         optimiser = make_optimiser(layers, config)
         for _ in range(5):
             nothing = [{n: torch.zeros_like(w) for n, w in layer.named_parameters()} for layer in layers]
-            apply_changes(optimiser, layers, nothing, 0.1)
+            apply_changes([optimiser], layers, nothing, 0.1)
         for layer, start in zip(layers, before, strict=True):
             torch.testing.assert_close(layer.candidates, start * (1 - 0.1 * 0.2) ** 5)
             assert (layer.bias == 1).all()

@@ -13,7 +13,7 @@ from torch import Tensor
 from ffseq.config import LearningConfig, source_of
 from ffseq.learning import Update, bits_under, layer_signal, means_of
 from ffseq.negatives import corrupt
-from ffseq.network import Past, SequenceNetwork
+from ffseq.network import Past, SequenceNetwork, goodness_of
 
 
 def backpropagate(
@@ -48,7 +48,7 @@ def backpropagate(
         weight.requires_grad_(True)
     try:
         activities = network.upward(contexts, past=past, drop=drop, random=random)
-        goodness = [layer.goodness(activity) for layer, _, activity in activities]
+        goodness = [goodness_of(layer, activity) for layer, _, activity in activities]
         total = torch.stack(goodness).sum(0)
         signal, negatives = layer_signal(
             network,

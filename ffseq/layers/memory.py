@@ -1,0 +1,78 @@
+"""A layer of very many units, of which the text switches on a handful: one for each length of context that it knows.
+
+    h = one unit for the last m characters, for each length m, found by a hash        G(c) = h · E_c
+
+It is goodness `agreement` with input weights that are a fixed hash instead of learned numbers, so the whole change is
+ΔE = sᵀh: the rows that were read. What counting models know of long contexts, this layer learns from the same signal
+as every other. Two contexts with the same hash share a row. (Hashed n-gram features inside a neural language model:
+Mikolov et al. 2011; here they are a layer that learns by itself.)
+
+Shape letters: B positions in a batch, K context length, V alphabet size, M lengths of context, R rows for each.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Recall:
+    """What a memory makes of a batch of contexts. rows: (B, M) int64; keep: (B, M) float32, zeros where dropout left a
+    unit out, else its scale; or None.
+    """
+
+    rows: Tensor
+    keep: Tensor | None
+
+
+class MemoryLayer(nn.Module):
+    """One memory. lengths: the lengths of context it looks up, at most K; rows: R, a power of two.
+
+    Its one parameter is `candidates` E (M·R, V) float32, which begins at zero: it knows nothing.
+    """
+
+    def __init__(self, *, alphabet_size: int, lengths: tuple[int, ...], rows: int) -> None:
+        super().__init__()
+        self.lengths, self.bits = lengths, rows.bit_length() - 1
+        self.candidates = nn.Parameter(torch.zeros(len(lengths) * rows, alphabet_size), requires_grad=False)
+
+    def forward(self, contexts: Tensor, keep: Tensor | None = None, drop: float = 0.0) -> Recall:
+        """The rows that contexts (B, K) int64 switch on.
+
+        keep: (B, M) float32 dropout mask of zeros and ones, drop: the share it leaves out.
+        """
+        found: list[Tensor] = []
+        code = torch.zeros_like(contexts[:, 0])
+        for length in range(1, max(self.lengths) + 1):
+            code = code * 1_000_003 + contexts[:, length - 1] + 1
+            if length in self.lengths:
+                # Multiplicative hashing (Knuth): the best mixed bits of a product are its highest.
+                mixed = (code * -7_046_029_254_386_353_131) >> (64 - self.bits)
+                found.append((mixed & ((1 << self.bits) - 1)) + (len(found) << self.bits))
+        return Recall(torch.stack(found, 1), None if keep is None else keep.to(self.candidates) / (1 - drop))
+
+    def goodness(self, activity: Recall) -> Tensor:
+        """Goodness of every candidate, float32 (B, V)."""
+        return F.embedding_bag(
+            activity.rows, self.candidates, mode="sum", per_sample_weights=activity.keep, sparse=True
+        )
+
+    def change(self, activity: Recall, signal: Tensor) -> dict[str, Tensor]:
+        """The change of the rows that were read, as a sparse tensor of the shape of `candidates`, coalesced.
+
+        signal: (B, V) float32, already averaged over the batch.
+        """
+        rows, order = activity.rows.flatten().sort(stable=True)
+        read, count = torch.unique_consecutive(rows, return_counts=True)
+        first = count.cumsum(0) - count
+        positions = torch.div(order, activity.rows.shape[1], rounding_mode="floor")
+        scale = None if activity.keep is None else activity.keep.flatten()[order]
+        values = F.embedding_bag(positions, signal, offsets=first, mode="sum", per_sample_weights=scale)
+        size = self.candidates.shape
+        return {
+            "candidates": torch.sparse_coo_tensor(read[None], values, size, check_invariants=False, is_coalesced=True)
+        }
