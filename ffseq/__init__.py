@@ -11,13 +11,13 @@ if TYPE_CHECKING:
     from ffseq.corpus import load_corpus as load_corpus
     from ffseq.network import SequenceNetwork as SequenceNetwork
     from ffseq.resume import resumed as resumed
-    from ffseq.runs import evaluate as evaluate
     from ffseq.runs import train as train
+    from ffseq.scoring import evaluate as evaluate
 
 _HOME = {
     "SequenceNetwork": "ffseq.network",
     "TrainConfig": "ffseq.config",
-    "evaluate": "ffseq.runs",
+    "evaluate": "ffseq.scoring",
     "load_corpus": "ffseq.corpus",
     "resumed": "ffseq.resume",
     "train": "ffseq.runs",

@@ -27,7 +27,8 @@ from ffseq.errors import FfseqError, UsageError
 from ffseq.evaluation import evaluate_segments
 from ffseq.learning import learn
 from ffseq.randomness import generator
-from ffseq.runs import evaluate, train
+from ffseq.runs import train
+from ffseq.scoring import evaluate
 from ffseq.splits import Segment
 
 TEXT = np.random.default_rng(1).choice(5, 400, p=[0.4, 0.3, 0.15, 0.1, 0.05]).astype(np.uint8)

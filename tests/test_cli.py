@@ -441,7 +441,7 @@ def test_figures_of_the_net_outlive_floors_that_fail_and_a_lost_best(
         raise MemoryError
 
     with monkeypatch.context() as patch:
-        patch.setattr("ffseq.runs.corpus_floors", fail)
+        patch.setattr("ffseq.scoring.corpus_floors", fail)
         result = as_json(capsys, "train", text, *QUICK, "--out_dir", str(folder))
     assert result["floors"] is None
     assert json.loads((folder / "result.json").read_text())["bits_per_character"] == result["bits_per_character"]

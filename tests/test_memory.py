@@ -21,7 +21,8 @@ from ffseq.learning import learn
 from ffseq.network import SequenceNetwork
 from ffseq.optim import RowAdagrad
 from ffseq.randomness import generator
-from ffseq.runs import evaluate, train
+from ffseq.runs import train
+from ffseq.scoring import evaluate
 
 LENGTHS = {"memory": 64, "memory_lengths": "1,3,4"}
 

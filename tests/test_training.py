@@ -22,7 +22,8 @@ from ffseq.errors import FfseqError, Interrupted, UsageError
 from ffseq.evaluation import evaluate_segments, fit_temperature
 from ffseq.progress import Progress
 from ffseq.resume import resumed
-from ffseq.runs import evaluate, floors_if_asked, load_network, train
+from ffseq.runs import train
+from ffseq.scoring import evaluate, floors_if_asked, load_network
 from ffseq.windows import contexts_at
 
 TEXT = "the cat sat on the mat and the dog ran to the log; " * 60

@@ -45,7 +45,7 @@ def run(verb: str, arguments: list[str], interrupted: Interrupt) -> int:
     parser.add_argument("--seed", type=int, default=0, help="accepted for uniformity; evaluation draws nothing")
     add_compute_options(parser)
     options = parse(parser, arguments)
-    from ffseq.runs import evaluate
+    from ffseq.scoring import evaluate
 
     result = evaluate(
         options["run"],

@@ -39,8 +39,8 @@ def run(verb: str, arguments: list[str], interrupted: Interrupt) -> int:
 
     from ffseq.compute import set_threads
     from ffseq.randomness import generator
-    from ffseq.runs import load_network
     from ffseq.sampling import filtered, stream_text
+    from ffseq.scoring import load_network
 
     drawing = {name: options[name] for name in ("temperature", "top_k", "top_p")}
     filtered(torch.zeros(1, 2), **drawing)  # refuses bad values before the first sample is drawn

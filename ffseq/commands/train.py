@@ -34,7 +34,8 @@ _TITLES = {
 def run(verb: str, arguments: list[str], interrupted: Interrupt) -> int:
     """Train; prints a table, or with --json one object."""
     options = settings(arguments)
-    from ffseq.runs import sample_of, train
+    from ffseq.runs import train
+    from ffseq.scoring import sample_of
 
     progress = make_progress(options)
     as_json = options["json"]

@@ -1,0 +1,213 @@
+"""Score a part of a text with a trained network, beside the counting models and, if asked, on a black box."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ffseq.alphabet import Unknown
+from ffseq.baselines.floors import corpus_floors
+from ffseq.blackbox import BlackBox, black_box_of
+from ffseq.checkpoint import Checkpoint, load_checkpoint, resolve_run
+from ffseq.compute import choose_device, set_threads
+from ffseq.config import NetworkConfig
+from ffseq.corpus import Corpus, load_corpus
+from ffseq.errors import Interrupted, UsageError
+from ffseq.evaluation import Evaluation, alone_temperatures, evaluate_segments, figures
+from ffseq.mixing import mixture_on
+from ffseq.network import SequenceNetwork
+from ffseq.progress import Progress
+from ffseq.splits import Part, tuning, whole
+
+#: Texts up to this many bytes get their counting floors fitted without being asked.
+FLOORS_BYTES = 20_000_000
+
+
+def evaluate(
+    run: Path | str,
+    corpus: str | None = None,
+    *,
+    split: str = "held_out",
+    split_rule: str | None = None,
+    unknown: Unknown | None = None,
+    black_box: str = "none",
+    floors: str = "auto",
+    threads: int = 0,
+    device: str = "auto",
+    dtype: str = "float32",
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Score one part of a text with a trained network, as `ffseq evaluate` does.
+
+    black_box: mix the net with one (see `ffseq.mixing`); the figures are then those of the mixture, `net_alone` and
+    `black_box_alone` tell the rest.
+
+    corpus: another text than the run's own; unknown: what to do with characters that the net does not know, by default
+    what it did in training. Raises UsageError where the text has no such part, FfseqError for a
+    character that the net does not know.
+    """
+    progress = progress or Progress(quiet=True)
+    set_threads(threads)
+    network, checkpoint = load_network(run, dtype=dtype, device=device)
+    recorded = checkpoint.config.get("corpus", {})
+    if corpus is None and "source" not in recorded:
+        raise UsageError(f"{run} does not say what it was trained on: name a text, ffseq evaluate {run} CORPUS")
+    if corpus is None and recorded["source"] == "-":
+        raise UsageError(f"{run} was trained on standard input: name a text, or pipe it in: ffseq evaluate {run} -")
+    known = {recorded["content_sha256"]: recorded["split_rule"]} if recorded else {}
+    text = load_corpus(
+        recorded["source"] if corpus is None else corpus,
+        alphabet=network.alphabet.with_unknown(unknown) if unknown else network.alphabet,
+        split_rule=split_rule or (recorded["split_rule"] if corpus is None else "auto"),
+        known_splits=known,
+    )
+    if split == "all" and text.split_rule.startswith("hinton"):
+        raise UsageError(f"split {text.split_rule} leaves text out: --split all needs shares, such as 80/10/10")
+    every = [one for one in (text.train, text.validation, text.held_out) if one is not None]
+    parts = {"held_out": text.held_out, "validation": text.validation, "train": text.train, "all": whole(every)}
+    part = parts[split]
+    if part is None:
+        raise UsageError(f"{text.name} split {text.split_rule} has no {split} part")
+    if corpus is None and recorded["content_sha256"] != text.content_sha256:
+        progress.say(f"the text of {text.name} is not the one that {run} was trained on")
+    if known.get(text.content_sha256, text.split_rule) != text.split_rule:
+        progress.say(
+            f"warning: {run} was trained on this text split {known[text.content_sha256]}: it may have learned some of "
+            f"what split {text.split_rule} holds out"
+        )
+    evaluation = evaluate_segments(
+        network,
+        text.symbols,
+        part.segments,
+        alone=alone_of(network, text),
+        tick=lambda done: progress.status(f"scoring: {done / part.symbols:.0%}"),
+    )
+    box, net_alone = network.black_box, None
+    box_alone = box_alone_of(network, text, part)
+    if black_box != "none":
+        if network.black_box is not None:
+            raise UsageError(f"{run} was trained on a black box of its own: leave --black_box out")
+        if text.content_sha256 not in known or known[text.content_sha256] != text.split_rule or split == "train":
+            raise UsageError(
+                "--black_box counts the training part of the run's own text, to predict another part of it: leave the "
+                "corpus out, and the split as it was"
+            )
+        progress.status("mixing with the black box")
+        box = _box_for(network, text, black_box, progress)
+        net_alone = {key: figures(evaluation, part)[key] for key in ("bits_per_character", "accuracy")}
+        bits, accuracy, alone = mixture_on(network, box, text.symbols, part.segments)
+        evaluation = replace(evaluation, bits=bits, accuracy=accuracy)
+        box_alone = {"bits_per_character": alone[0] / part.characters, "accuracy": alone[1]}
+    return {
+        "run": str(run),
+        "corpus": text.name,
+        "split": split,
+        **figures(evaluation, part),
+        "characters": part.characters,
+        "symbols": evaluation.symbols,
+        "dropped": part.dropped,
+        "replaced": part.replaced,
+        "temperature": float(network.temperature),
+        "black_box": None if box is None else box.kind,
+        "black_box_alone": box_alone,
+        "net_alone": net_alone,
+        "per_layer": figures_by_layer(evaluation, part),
+        # They are those of the held-out part: beside figures of another part they would mislead.
+        "floors": floors_if_asked(text, floors, progress) if split == "held_out" else None,
+    }
+
+
+def load_network(
+    path: Path | str, *, dtype: str = "float32", device: str = "auto"
+) -> tuple[SequenceNetwork, Checkpoint]:
+    """The network of a run folder or checkpoint folder, ready to predict, and the checkpoint it came from."""
+    checkpoint = load_checkpoint(resolve_run(Path(path)))
+    network = SequenceNetwork.from_checkpoint(checkpoint).to(choose_device(device))
+    network.products = torch.bfloat16 if dtype == "bfloat16" else torch.float32
+    return network, checkpoint
+
+
+def sample_of(run: Path | str) -> str:
+    """A sample of 300 symbols from a run, begun from nothing."""
+    network, _ = load_network(run, device="cpu")
+    return network.generate("", max_new_tokens=300, temperature=0.7).strip()
+
+
+def floors_if_asked(
+    corpus: Corpus, choice: str, progress: Progress, interrupted: Callable[[], bool] = lambda: False
+) -> dict[str, Any] | None:
+    """The floors of a corpus for --floors yes, or auto and not too large a text; else None.
+
+    Raises Interrupted between two steps of the counting as soon as `interrupted()` is true.
+    """
+    if choice == "no" or corpus.held_out.symbols == 0 or (choice == "auto" and corpus.bytes > FLOORS_BYTES):
+        return None
+
+    def status(text: str) -> None:
+        if interrupted():
+            raise Interrupted("interrupted while the counting models were fitted")
+        progress.status(text)
+
+    return corpus_floors(corpus, progress=status)
+
+
+def figures_by_layer(evaluation: Evaluation, part: Part) -> list[dict[str, Any]]:
+    """Figures of each layer as `--json` gives them: by its own goodness, and by the score summed up to it."""
+    density = evaluation.symbols / part.characters
+    return [
+        {
+            "layer": number,
+            "alone": {"bits_per_character": layer.alone_bits * density, "accuracy": layer.alone_accuracy},
+            "up_to": {"bits_per_character": layer.up_to_bits * density, "accuracy": layer.up_to_accuracy},
+            "positive_goodness": layer.positive,
+            "dead_units": layer.dead,
+        }
+        for number, layer in enumerate(evaluation.layers, start=1)
+    ]
+
+
+def counting(
+    network: NetworkConfig, corpus: Corpus, progress: Progress, interrupted: Callable[[], bool]
+) -> NetworkConfig:
+    """Order and discount of a counting black box, where they were left open: the floor's, chosen on validation."""
+    given = network.black_box_order is not None and network.black_box_discount is not None
+    if network.black_box not in ("kneser_ney", "online") or given:
+        return network
+    chosen = floors_if_asked(corpus, "yes", progress, interrupted)
+    if chosen is None:
+        raise UsageError(f"{corpus.name} has no held-out part: give --black_box_order and --black_box_discount")
+    return replace(
+        network,
+        black_box_order=network.black_box_order or chosen["kneser_ney"]["order"],
+        black_box_discount=network.black_box_discount or chosen["kneser_ney"]["discount"],
+    )
+
+
+def counted_text(corpus: Corpus) -> NDArray[np.integer]:
+    """What a black box counts: the training part (n,)."""
+    return np.asarray(corpus.symbols[corpus.train.start : corpus.train.stop])
+
+
+def _box_for(network: SequenceNetwork, corpus: Corpus, kind: str, progress: Progress) -> BlackBox:
+    """A black box beside a trained net, on the training part of its corpus."""
+    config = counting(replace(network.config, black_box=kind), corpus, progress, lambda: False)
+    return black_box_of(config, counted_text(corpus), len(corpus.alphabet))
+
+
+def alone_of(network: SequenceNetwork, corpus: Corpus) -> list[float]:
+    """Read-out temperatures of the layers alone, fitted on validation text, or on the end of the training part."""
+    part = corpus.validation
+    segments = part.segments if part is not None else tuning(corpus.train, corpus.split_rule)[1]
+    return alone_temperatures(network, corpus.symbols, segments)
+
+
+def box_alone_of(network: SequenceNetwork, corpus: Corpus, part: Part) -> dict[str, float] | None:
+    """What the black box of a net predicts of a part by itself."""
+    alone = network.box_alone(corpus.symbols, part.segments)
+    return None if alone is None else {"bits_per_character": alone[0] / part.characters, "accuracy": alone[1]}
