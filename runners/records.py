@@ -1,0 +1,101 @@
+"""How good is it on each corpus: FF, its twin, and FF on a black box, over seeds, beside the counting floors.
+
+    python runners/records.py                        all cells that are not in results/records.json yet
+    python runners/records.py --corpora aesop-book --methods ff --seeds 0
+    python runners/records.py --keep runs/records    keeps the run folders
+
+A cell is one `ffseq train` with a preset, as it is (`ff`) or by backpropagation (`twin`: the same net, start, batches and
+dropout); `ff` is then also scored on a black box that counts on (`ffseq evaluate --black_box online`). A finished cell is
+not computed again. Each runs on one thread, so two runners may work side by side on two cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parent / "results" / "records.json"
+
+#: name of a corpus and size → what follows `ffseq train` on the command line
+CORPORA: dict[str, list[str]] = {
+    "aesop-small": ["aesop", "--preset", "aesop-small"],
+    "aesop-book": ["aesop", "--preset", "aesop-book"],
+    "tinyshakespeare": ["tinyshakespeare", "--preset", "tinyshakespeare-memory"],
+    "text8-prefix": ["text8-prefix"],
+    "enwik8-prefix": ["enwik8-prefix"],
+}
+METHODS: dict[str, list[str]] = {"ff": [], "twin": ["--method", "twin"]}
+KEPT = (
+    "corpus", "bits_per_character", "accuracy", "bits_per_byte", "validation_bits_per_character", "parameters",
+    "characters_seen", "iterations", "learning_seconds", "temperature", "seed", "dtype", "floors",
+)  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--corpora", default=",".join(CORPORA), help="which, separated by commas")
+    parser.add_argument("--methods", default=",".join(METHODS), help="which, separated by commas")
+    parser.add_argument("--seeds", default="0,1,2", help="seeds, separated by commas")
+    parser.add_argument("--keep", default=None, help="a folder for the run folders, which are thrown away without it")
+    options = parser.parse_args()
+    for seed in options.seeds.split(","):
+        for corpus in options.corpora.split(","):
+            for method in options.methods.split(","):
+                if seed in load().get(corpus, {}).get(method, {}):
+                    continue
+                with tempfile.TemporaryDirectory() as scratch:
+                    folder = Path(options.keep or scratch) / f"{corpus}-{method}-{seed}"
+                    record(corpus, method, seed, measure(corpus, method, seed, folder))
+
+
+def load() -> dict[str, dict[str, dict[str, Any]]]:
+    return json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
+
+
+def record(corpus: str, method: str, seed: str, cell: dict[str, Any]) -> None:
+    """Add a cell to the results; another runner may be doing the same."""
+    with (RESULTS.parent / ".records.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        results = load()
+        results.setdefault(corpus, {}).setdefault(method, {})[seed] = cell
+        RESULTS.write_text(json.dumps(results, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def measure(corpus: str, method: str, seed: str, folder: Path) -> dict[str, Any]:
+    """Train, and for `ff` score on a black box; through the command line, timed as a user would with a watch."""
+    arguments = [*CORPORA[corpus], *METHODS[method], "--seed", seed, "--threads", "1"]
+    began = time.monotonic()
+    result = said(["train", *arguments, "--sample_interval", "0", "--out_dir", str(folder), "--resume", "auto"])
+    cell = {key: result[key] for key in KEPT}
+    cell["command"] = " ".join(["ffseq", "train", *arguments])
+    cell["seconds"] = round(time.monotonic() - began, 1)
+    if method == "ff":
+        began = time.monotonic()
+        mixed = said(["evaluate", str(folder), "--black_box", "online", "--floors", "no", "--threads", "1"])
+        cell["on_black_box"] = {
+            "bits_per_character": mixed["bits_per_character"],
+            "accuracy": mixed["accuracy"],
+            "black_box_alone": mixed["black_box_alone"],
+            "seconds": round(time.monotonic() - began, 1),
+        }
+    print(f"{cell['command']}: {cell['bits_per_character']:.4f} bits per character, {cell['seconds']:.0f} s", flush=True)
+    return cell
+
+
+def said(words: list[str]) -> dict[str, Any]:
+    """What a command prints with --json."""
+    command = [sys.executable, "-m", "ffseq", *words, "--json", "--quiet"]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return answer
+
+
+if __name__ == "__main__":
+    main()
