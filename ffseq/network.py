@@ -6,7 +6,6 @@ pattern of the one below, not how good it was (Hinton, arXiv 2212.13345, section
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -21,8 +20,9 @@ from ffseq.checkpoint import Checkpoint, load_checkpoint, resolve_run, save_chec
 from ffseq.config import NetworkConfig
 from ffseq.corpus import Segment
 from ffseq.errors import FfseqError
-from ffseq.goodness import Activity
+from ffseq.goodness import Activity, normalised
 from ffseq.layers.causal import dilation, with_past
+from ffseq.layers.literal import LiteralLayer
 from ffseq.layers.window import Below, WindowLayer
 from ffseq.randomness import generator, keep_mask
 from ffseq.sampling import bits_of, stream_text
@@ -30,13 +30,6 @@ from ffseq.windows import ordered, ordered_strings
 
 #: What a causal stack remembers: for each layer the last activities of the one below, (d, S, H).
 Past = dict[int, Tensor]
-
-
-def normalised(units: Tensor) -> Tensor:
-    """Activity (B, H) divided by its root mean square over the units, in the same dtype."""
-    norm: Tensor = torch.linalg.vector_norm(units, dim=1, keepdim=True)
-    inverse: Tensor = math.sqrt(units.shape[1]) / norm.clamp(min=1e-4)
-    return units * inverse.to(units.dtype)
 
 
 class SequenceNetwork(nn.Module):
@@ -58,7 +51,22 @@ class SequenceNetwork(nn.Module):
         self.block_size = config.block_size
         self.products = torch.float32
         size = len(alphabet)
-        self.layers = nn.ModuleList(
+        if config.stack == "literal":
+            self.layers = nn.ModuleList(
+                LiteralLayer(config, alphabet_size=size, number=n, generator=generator(seed, "weights", n))
+                for n in range(config.layers)
+            )
+        else:
+            self.layers = self._window_layers(seed)
+        self.register_buffer("temperature", torch.ones(()))
+        self.register_buffer("prior", torch.zeros(size))
+
+    def _window_layers(self, seed: int) -> nn.ModuleList:
+        config, size = self.config, len(self.alphabet)
+        assert config.block_size is not None
+        assert config.units is not None
+        assert config.layers is not None
+        return nn.ModuleList(
             WindowLayer(
                 alphabet_size=size,
                 block_size=config.block_size if number == 0 or config.context_to_all else 0,
@@ -70,8 +78,6 @@ class SequenceNetwork(nn.Module):
             )
             for number in range(config.layers)
         )
-        self.register_buffer("temperature", torch.ones(()))
-        self.register_buffer("prior", torch.zeros(size))
 
     def stack(self) -> Iterator[WindowLayer]:
         """The layers, from the one that sees the text upwards."""
@@ -90,12 +96,20 @@ class SequenceNetwork(nn.Module):
         return self.block_size + (sum(map(dilation, range(len(self.layers)))) if self.is_causal else 0)
 
     def upward(
-        self, contexts: Tensor, *, past: Past | None = None, drop: float = 0.0, random: torch.Generator | None = None
+        self,
+        contexts: Tensor,
+        *,
+        past: Past | None = None,
+        drop: float = 0.0,
+        random: torch.Generator | None = None,
+        slots: Tensor | None = None,
     ) -> Iterator[tuple[WindowLayer, Below | None, Activity]]:
         """Layer by layer: the layer, its input from below, its activity.
 
         contexts: (B, K) int64, or for a causal stack (T, S, K), with B = T·S positions. past: what the layers of a
         causal stack remember of the text before; empty at the beginning, and changed so that the next call goes on.
+        slots: what a literal stack has in its candidate slot, (m, B) int64, by default what its read-out needs; the
+        activities then have m·B rows.
 
         A generator: whoever asks for one layer after the other can let each go as soon as it has learned. With
         `drop`, units are left out at random; the mask of a layer is drawn from `random`.
@@ -116,7 +130,11 @@ class SequenceNetwork(nn.Module):
             if drop and random is not None:
                 shape = (contexts.shape[0], layer.bias.shape[0])
                 keep, dropped = keep_mask(shape, drop, random, contexts.device, self.products)
-            activity = layer(contexts, below, keep, dropped, dtype=self.products)
+            if isinstance(layer, LiteralLayer):
+                slots = layer.scored_slots(len(contexts)) if slots is None else slots
+                activity = layer.activity(contexts, slots, units, keep, dropped, dtype=self.products)
+            else:
+                activity = layer(contexts, below, keep, dropped, dtype=self.products)
             yield layer, below, activity
             units = normalised(activity.units)
 
@@ -143,6 +161,9 @@ class SequenceNetwork(nn.Module):
         device = self.prior.device
         size = len(self.alphabet)
         if not self.is_causal:
+            if self.config.stack == "literal" and self.config.readout != "softmax":
+                # Every candidate is a pass of its own: the same memory for fewer positions.
+                batch_size = max(1, batch_size // (size + 1))
             for contexts, targets in ordered(
                 symbols, segments, block_size=self.block_size, alphabet_size=size, batch_size=batch_size
             ):
