@@ -113,6 +113,8 @@ class OptimiserConfig:
     """AdamW, or gradient descent with momentum."""
     learning_rate: float | None = None
     """Step size at its highest. By default the one that goes with the batch size that is chosen."""
+    readout_rate: float = 1.0
+    """Literal stack: the softmax read-out's step size, as a multiple of the layers'."""
     beta1: float = 0.9
     """Averaging of changes; with sgd the momentum."""
     beta2: float = 0.99
@@ -225,6 +227,7 @@ def check(config: TrainConfig) -> None:
         "block_size": net.block_size, "layers": net.layers, "units": net.units, "num_negatives": learn.num_negatives,
         "negatives_temperature": learn.negatives_temperature, "alpha": learn.alpha, "temperature": learn.temperature,
         "learning_rate": opt.learning_rate, "goodness_scale": net.goodness_scale, "readout_from": net.readout_from,
+        "readout_rate": opt.readout_rate,
         "max_seconds": run.max_seconds,
         "batch_size": run.batch_size, "string_length": run.string_length,
         "eval_interval": run.eval_interval, "log_interval": run.log_interval,

@@ -1,4 +1,4 @@
-"""Hinton's literal net against its control, the same read-out on hidden layers left random, each with its best settings.
+"""Hinton's literal net against its control: the same read-out on hidden layers left random, each at its best.
 
     python runners/literal.py                every cell that is not in results/literal.json yet
     python runners/literal.py --seeds 0
