@@ -38,13 +38,16 @@ SEARCH_SEED = 1000
 
 @dataclass(frozen=True)
 class Method:
-    """A way to learn. options: what it changes of the common settings; equal: work held equal to the twin's."""
+    """A way to learn. options: what it changes of the common settings; equal: work held equal to the twin's; rates:
+    what the learning rates of the search are multiplied by.
+    """
 
     name: str
     method: str
     options: dict[str, Any] = field(default_factory=dict)
     label: str = ""
     equal: str = "characters"
+    rates: float = 1.0
 
 
 def _ff(scope: str, objective: str, negatives: str, label: str, equal: str = "characters") -> Method:
@@ -72,6 +75,12 @@ METHODS: dict[str, Method] = {
         Method("random-hidden", "random_hidden",
                {"method": "ff", "hidden": "random", "scope": "all", "objective": "likelihood", "negatives": "expected"},
                "random hidden layers, learned read-out"),
+        # Goodness that is a sum of squares moves little with each weight: it takes ten times the step.
+        Method("ff-literal", "ff_literal",
+               {"method": "ff", "hidden": "learned", "stack": "literal", "objective": "threshold",
+                "negatives": "sampled", "scope": "all", "literal_goodness": "mean", "goodness_scale": 10.0,
+                "candidate_init": 0.3, "negatives_from": "first", "readout": "both", "readout_from": 1},
+               "FF, the candidate goes through the whole net", rates=10.0),
     )
 }  # fmt: skip
 
@@ -107,6 +116,25 @@ def multiplications(config: NetworkConfig, alphabet_size: int, method: str) -> i
         if method == "twin":
             learning += below
         total += config.units * (context + below + alphabet_size + learning)
+    return total
+
+
+def literal_multiplications(config: NetworkConfig, alphabet_size: int, negatives: int) -> int:
+    """The same for a literal net whose negatives come from its first layer, read out from all layers.
+
+    Without a candidate, with the truth and with each negative: the text's part of a layer's input is shared, that of
+    the layer below is not. The goodness of every candidate in the first layer comes on top.
+    """
+    assert config.units is not None
+    assert config.block_size is not None
+    assert config.layers is not None
+    passes = 1 + negatives
+    total = (config.block_size + alphabet_size) * config.units
+    for number in range(config.layers):
+        context = config.block_size if number == 0 or config.context_to_all else 0
+        below = config.units if number else 0
+        # The text is gathered for the neutral pass and for the others, and learned from once.
+        total += config.units * (3 * context + (1 + 2 * passes) * below + 2 * passes + 2 * alphabet_size)
     return total
 
 
@@ -159,7 +187,8 @@ class Comparison:
         options = self.base | method.options | {"max_iters": short, "seed": SEARCH_SEED}
         if options["dropout"] not in self.search.dropouts:
             options["dropout"] = sorted(self.search.dropouts)[len(self.search.dropouts) // 2]
-        for name, values in (("learning_rate", self.search.learning_rates), ("dropout", self.search.dropouts)):
+        rates = tuple(rate * method.rates for rate in self.search.learning_rates)
+        for name, values in (("learning_rate", rates), ("dropout", self.search.dropouts)):
             figures = {value: self.cell(options | {name: value})["validation_bits_per_character"] for value in values}
             finite = {value: bits for value, bits in figures.items() if bits is not None}
             if not finite:
@@ -226,7 +255,10 @@ class Comparison:
         return round(int(self.base["max_iters"]) * self._work("twin") / self._work(method.method))
 
     def _work(self, method: str) -> int:
-        return multiplications(from_flat(self.base).network, len(self.corpus.alphabet), method)
+        config = from_flat(self.base)
+        if method == "ff_literal":
+            return literal_multiplications(config.network, len(self.corpus.alphabet), config.learning.num_negatives)
+        return multiplications(config.network, len(self.corpus.alphabet), method)
 
     def _row(self, method: Method, options: dict[str, Any], cells: list[dict[str, Any]]) -> dict[str, Any]:
         if any(cell.get("diverged") for cell in cells):

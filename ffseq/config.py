@@ -36,9 +36,10 @@ class CorpusConfig:
 class NetworkConfig:
     """The stack of layers."""
 
-    stack: Literal["window", "causal"] | None = None
-    """window: every layer sees the same K characters. causal: every layer sees further back than the one below. By
-    default chosen from the size of the corpus."""
+    stack: Literal["window", "causal", "literal"] | None = None
+    """window: every layer sees the same K characters. causal: every layer sees further back than the one below.
+    literal: as window, but the candidate goes through the whole net (Hinton's literal net). By default chosen from the
+    size of the corpus."""
     block_size: int | None = None
     """K, how many characters back a layer sees the text itself. By default chosen from the size of the corpus."""
     layers: int | None = None
@@ -69,6 +70,17 @@ class NetworkConfig:
     """Order of a counting black box. By default chosen on validation text."""
     black_box_discount: float | None = None
     """Discount of a counting black box. By default chosen on validation text."""
+    literal_goodness: Literal["sum", "mean", "minus"] = "sum"
+    """Literal stack: a layer's goodness is the sum of its squared activities, their mean, or minus the sum."""
+    goodness_scale: float = 1.0
+    """Literal stack: what that is multiplied by."""
+    candidate_init: float = 1.0
+    """Literal stack: initial size of the candidate's weights beside those of the context."""
+    readout: Literal["softmax", "goodness", "both"] = "softmax"
+    """Literal stack: predict by the learned softmax (one pass), by the goodness of every candidate (V passes), or by
+    the sum of both."""
+    readout_from: int = 2
+    """Literal stack: the first layer that the read-outs look at; the top layer, if there are fewer."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +111,13 @@ class LearningConfig:
     """random: hidden weights stay as they were initialised and only the goodness read-out learns."""
     temperature: float | None = None
     """Read-out temperature. By default the one that theory gives, else fitted on validation text."""
+    negatives_from: Literal["softmax", "first", "goodness"] = "softmax"
+    """Literal stack: wrong characters are drawn from the softmax read-out, or from the goodness of every candidate in
+    the first layer, or summed over all layers."""
+    peer_normalisation: float = 0.0
+    """Literal stack: λ, how strongly units are pushed towards the mean activity of their layer."""
+    greedy: bool = False
+    """Literal stack: one layer after the other, in equal shares of the run, instead of all at once."""
     calibrate: bool = False
     """Fit the read-out temperature on validation text even where theory gives one: on small texts nets are too sure."""
 
@@ -111,6 +130,8 @@ class OptimiserConfig:
     """AdamW, or gradient descent with momentum."""
     learning_rate: float | None = None
     """Step size at its highest. By default the one that goes with the batch size that is chosen."""
+    readout_rate: float = 1.0
+    """Literal stack: the softmax read-out's step size, as a multiple of the layers'."""
     beta1: float = 0.9
     """Averaging of changes; with sgd the momentum."""
     beta2: float = 0.99
@@ -225,7 +246,8 @@ def check(config: TrainConfig) -> None:
         "black_box_order": net.black_box_order,
         "block_size": net.block_size, "layers": net.layers, "units": net.units, "num_negatives": learn.num_negatives,
         "negatives_temperature": learn.negatives_temperature, "alpha": learn.alpha, "temperature": learn.temperature,
-        "learning_rate": opt.learning_rate, "memory_rate": opt.memory_rate, "max_seconds": run.max_seconds,
+        "learning_rate": opt.learning_rate, "memory_rate": opt.memory_rate, "readout_rate": opt.readout_rate,
+        "goodness_scale": net.goodness_scale, "readout_from": net.readout_from, "max_seconds": run.max_seconds,
         "batch_size": run.batch_size, "string_length": run.string_length,
         "eval_interval": run.eval_interval, "log_interval": run.log_interval,
         "checkpoint_seconds": run.checkpoint_seconds,
@@ -234,7 +256,8 @@ def check(config: TrainConfig) -> None:
         if value is not None and not (value > 0 and math.isfinite(value)):
             raise UsageError(f"--{name} has to be a positive number, got {value}")
     not_negative = {
-        "recency": net.recency, "weight_decay": opt.weight_decay, "warmup_iters": opt.warmup_iters,
+        "recency": net.recency, "candidate_init": net.candidate_init, "peer_normalisation": learn.peer_normalisation,
+        "weight_decay": opt.weight_decay, "warmup_iters": opt.warmup_iters,
         "max_iters": run.max_iters, "sample_interval": run.sample_interval, "seed": run.seed, "threads": run.threads,
     }  # fmt: skip
     for name, value in not_negative.items():
@@ -276,6 +299,8 @@ def check(config: TrainConfig) -> None:
         raise UsageError("--temperature and --calibrate do not go together: it is either given or fitted")
     if learn.threshold is not None and not math.isfinite(learn.threshold):
         raise UsageError(f"--threshold has to be a finite number, got {learn.threshold}")
+    if net.stack == "literal":
+        _check_literal(config)
     check_combination(
         learn.objective,
         source_of(learn),
@@ -293,6 +318,28 @@ def lengths_of(text: str) -> tuple[int, ...]:
     if not lengths or lengths[0] < 1:
         raise UsageError(f"--memory_lengths has to be whole numbers from 1, separated by commas, got {text!r}")
     return lengths
+
+
+def _check_literal(config: TrainConfig) -> None:
+    """Refuse what the literal net has no meaning for. Raises UsageError."""
+    learn = config.learning
+    net = config.network
+    if net.memory or net.between != "none" or net.black_box != "none":
+        raise UsageError("a literal stack has no --memory, --between or --black_box: leave them out, or --stack window")
+    if learn.objective != "threshold":
+        raise UsageError(
+            f"a literal stack learns by a threshold on each layer's goodness, not by objective '{learn.objective}': "
+            "add --objective threshold"
+        )
+    if learn.negatives not in ("auto", "sampled"):
+        raise UsageError(
+            f"a literal stack draws its wrong characters from its own prediction, not from '{learn.negatives}': leave "
+            "--negatives out (--negatives_from says which prediction)"
+        )
+    if learn.method == "twin":
+        raise UsageError("a literal stack has no twin: leave --method twin out, or use --stack window")
+    if config.run.stream:
+        raise UsageError("a literal stack does not learn from a stream: leave --stream out, or use --stack causal")
 
 
 def source_of(learning: LearningConfig) -> Source:

@@ -12,7 +12,7 @@ from ffseq.config import TrainConfig, check
 class Recipe:
     """What is chosen for a text: passes is how often it is read."""
 
-    stack: Literal["window", "causal"]
+    stack: Literal["window", "causal", "literal"]
     block_size: int
     layers: int
     units: int
@@ -33,9 +33,10 @@ BY_SIZE: tuple[tuple[float, Recipe], ...] = (
 OTHER: dict[str, Recipe] = {
     "window": Recipe("window", 24, 2, 768, 0.1, 3.0),
     "causal": Recipe("causal", 8, 4, 384, 0.3, 14.0),
+    "literal": Recipe("literal", 10, 2, 1000, 0.0, 10.0),
 }
 #: Positions in one update and the learning rate that goes with them.
-UPDATE: dict[str, tuple[int, float]] = {"window": (256, 1e-3), "causal": (2048, 2e-3)}
+UPDATE: dict[str, tuple[int, float]] = {"window": (256, 1e-3), "causal": (2048, 2e-3), "literal": (128, 1e-2)}
 #: Characters seen in one run, at most, unless the user asks for more.
 MOST_SEEN = 10_000_000
 

@@ -16,6 +16,7 @@ Shape letters: B positions in a batch, V alphabet size, H units.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -33,6 +34,13 @@ class Activity:
 
     units: Tensor
     scale: float = 1.0
+
+
+def normalised(units: Tensor) -> Tensor:
+    """Activity (B, H) divided by its root mean square over the units, in the same dtype."""
+    norm: Tensor = torch.linalg.vector_norm(units, dim=1, keepdim=True)
+    inverse: Tensor = math.sqrt(units.shape[1]) / norm.clamp(min=1e-4)
+    return units * inverse.to(units.dtype)
 
 
 def goodness(kind: Goodness, activity: Activity, candidates: Tensor, candidate_bias: Tensor) -> Tensor:

@@ -69,7 +69,7 @@ def draw(
         # Before the softmax: afterwards nothing may be left, where the net is sure of the truth.
         log_q = log_q.scatter(1, targets[:, None], -torch.inf)
     q = torch.softmax(log_q, 1)
-    weights = q if source == "expected" else _counts(_sample(q, count, generator), q)
+    weights = q if source == "expected" else _counts(sampled(q, count, generator), q)
     return Negatives(weights, q.clamp(min=1e-30).log())
 
 
@@ -80,7 +80,7 @@ def corrupt(contexts: Tensor, alphabet_size: int, share: float, generator: torch
     return torch.where(change & (contexts < alphabet_size), random, contexts)
 
 
-def _sample(q: Tensor, count: int, generator: torch.Generator | None) -> Tensor:
+def sampled(q: Tensor, count: int, generator: torch.Generator | None) -> Tensor:
     """`count` candidates for each row of q (B, V), by inverting the cumulative sum; (B, count) int64.
 
     A candidate of probability zero is never drawn: the first index whose sum *exceeds* u is taken, and u, a multiple

@@ -6,7 +6,6 @@ pattern of the one below, not how good it was (Hinton, arXiv 2212.13345, section
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,8 +22,9 @@ from ffseq.checkpoint import Checkpoint, load_checkpoint, resolve_run, save_chec
 from ffseq.config import NetworkConfig, lengths_of
 from ffseq.corpus import Segment
 from ffseq.errors import FfseqError
-from ffseq.goodness import Activity
+from ffseq.goodness import Activity, normalised
 from ffseq.layers.causal import dilation, with_past
+from ffseq.layers.literal import LiteralLayer
 from ffseq.layers.memory import MemoryLayer, Recall
 from ffseq.layers.window import Below, WindowLayer
 from ffseq.randomness import generator, keep_mask
@@ -59,13 +59,6 @@ def goodness_of(layer: WindowLayer | MemoryLayer, activity: Activity | Recall) -
     return own
 
 
-def normalised(units: Tensor) -> Tensor:
-    """Activity (B, H) divided by its root mean square over the units, in the same dtype."""
-    norm: Tensor = torch.linalg.vector_norm(units, dim=1, keepdim=True)
-    inverse: Tensor = math.sqrt(units.shape[1]) / norm.clamp(min=1e-4)
-    return units * inverse.to(units.dtype)
-
-
 class SequenceNetwork(nn.Module):
     """A stack of layers that predicts the next symbol.
 
@@ -88,7 +81,27 @@ class SequenceNetwork(nn.Module):
         self.black_box: BlackBox | None = None
         self._tables: list[tuple[NDArray[np.integer], tuple[Segment, ...], NDArray[np.float16]]] = []
         size = len(alphabet)
-        self.layers = nn.ModuleList(
+        if config.stack == "literal":
+            self.layers = nn.ModuleList(
+                LiteralLayer(config, alphabet_size=size, number=n, generator=generator(seed, "weights", n))
+                for n in range(config.layers)
+            )
+        else:
+            self.layers = self._made_layers(seed)
+        self.memory = (
+            MemoryLayer(alphabet_size=size, lengths=lengths_of(config.memory_lengths), rows=config.memory)
+            if config.memory
+            else None
+        )
+        self.register_buffer("temperature", torch.ones(()))
+        self.register_buffer("prior", torch.zeros(size))
+
+    def _made_layers(self, seed: int) -> nn.ModuleList:
+        config, size = self.config, len(self.alphabet)
+        assert config.block_size is not None
+        assert config.units is not None
+        assert config.layers is not None
+        return nn.ModuleList(
             WindowLayer(
                 alphabet_size=size,
                 block_size=config.block_size if number == 0 or config.context_to_all else 0,
@@ -100,13 +113,6 @@ class SequenceNetwork(nn.Module):
             )
             for number in range(config.layers)
         )
-        self.memory = (
-            MemoryLayer(alphabet_size=size, lengths=lengths_of(config.memory_lengths), rows=config.memory)
-            if config.memory
-            else None
-        )
-        self.register_buffer("temperature", torch.ones(()))
-        self.register_buffer("prior", torch.zeros(size))
 
     def stack(self) -> Iterator[WindowLayer | MemoryLayer]:
         """The layers that learn: the memory, if there is one, and those of the stack, from the text upwards."""
@@ -130,12 +136,20 @@ class SequenceNetwork(nn.Module):
         return self.block_size + (sum(map(dilation, range(len(self.layers)))) if self.is_causal else 0)
 
     def upward(
-        self, contexts: Tensor, *, past: Past | None = None, drop: float = 0.0, random: torch.Generator | None = None
+        self,
+        contexts: Tensor,
+        *,
+        past: Past | None = None,
+        drop: float = 0.0,
+        random: torch.Generator | None = None,
+        slots: Tensor | None = None,
     ) -> Iterator[tuple[WindowLayer, Below | None, Activity] | tuple[MemoryLayer, None, Recall]]:
         """Layer by layer: the layer, its input from below, its activity.
 
         contexts: (B, K) int64, or for a causal stack (T, S, K), with B = T·S positions. past: what the layers of a
         causal stack remember of the text before; empty at the beginning, and changed so that the next call goes on.
+        slots: what a literal stack has in its candidate slot, (m, B) int64, by default what its read-out needs; the
+        activities then have m·B rows.
 
         A generator: whoever asks for one layer after the other can let each go as soon as it has learned. With
         `drop`, units are left out at random; the mask of a layer is drawn from `random`.
@@ -162,7 +176,11 @@ class SequenceNetwork(nn.Module):
             if drop and random is not None:
                 shape = (contexts.shape[0], layer.bias.shape[0])
                 keep, dropped = keep_mask(shape, drop, random, contexts.device, self.products)
-            activity = layer(contexts, below, keep, dropped, dtype=self.products)
+            if isinstance(layer, LiteralLayer):
+                slots = layer.scored_slots(len(contexts)) if slots is None else slots
+                activity = layer.activity(contexts, slots, units, keep, dropped, dtype=self.products)
+            else:
+                activity = layer(contexts, below, keep, dropped, dtype=self.products)
             yield layer, below, activity
             units = normalised(activity.units)
             if self.config.between != "none" and number + 1 < len(self.layers):
@@ -195,6 +213,9 @@ class SequenceNetwork(nn.Module):
             return Pass(contexts.to(device), targets[scored].to(device), past, scored.to(device), which, outside)
 
         if not self.is_causal:
+            if self.config.stack == "literal" and self.config.readout != "softmax":
+                # Every candidate is a pass of its own: the same memory for fewer positions.
+                batch_size = max(1, batch_size // (size + 1))
             for contexts, targets, which in ordered(
                 symbols, segments, block_size=self.block_size, alphabet_size=size, batch_size=batch_size
             ):

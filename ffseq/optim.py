@@ -58,7 +58,7 @@ def make_optimisers(
         return [rest]
     memory = RowAdagrad(memories, config.memory_rate, START / batch_size**2)
     assert config.learning_rate is not None
-    memory.param_groups[0]["rate_share"] = config.memory_rate / config.learning_rate
+    memory.param_groups[0]["share"] = config.memory_rate / config.learning_rate
     return [rest, memory]
 
 
@@ -72,15 +72,20 @@ def make_optimiser(layers: Iterable[nn.Module], config: OptimiserConfig) -> torc
     groups = []
     for layer in layers:
         weights = dict(layer.named_parameters())
-        for is_bias in (False, True):
-            group = [weight for name, weight in weights.items() if ("bias" in name) == is_bias and weight.numel()]
+        kinds = sorted({("readout" in name, "bias" in name) for name in weights})
+        for is_readout, is_bias in kinds:
+            group = [
+                weight
+                for name, weight in weights.items()
+                if ("readout" in name, "bias" in name) == (is_readout, is_bias) and weight.numel()
+            ]
             decay = 0.0 if is_bias else config.weight_decay
             own = (
                 {"weight_decay": 0.0, "decoupled_decay": decay}
                 if config.optimiser == "sgd"
                 else {"weight_decay": decay}
             )
-            groups.append({"params": group, **own})
+            groups.append({"params": group, "share": config.readout_rate if is_readout else 1.0, **own})
     if config.optimiser == "sgd":
         return torch.optim.SGD(groups, lr=config.learning_rate, momentum=config.beta1, maximize=True, fused=True)
     betas = (config.beta1, config.beta2)
@@ -99,9 +104,9 @@ def apply_changes(
             weight.grad = change.get(name)
     for optimiser in optimisers:
         for group in optimiser.param_groups:
-            group["lr"] = rate * group.get("rate_share", 1.0)
+            group["lr"] = rate * group["share"]
             if group.get("decoupled_decay"):
-                torch._foreach_mul_(group["params"], 1 - rate * group["decoupled_decay"])
+                torch._foreach_mul_(group["params"], 1 - group["lr"] * group["decoupled_decay"])
         optimiser.step()
 
 

@@ -26,6 +26,7 @@ from ffseq.corpus import Corpus, Segment
 from ffseq.errors import FfseqError
 from ffseq.evaluation import Evaluation, evaluate_segments, fit_temperature, leading
 from ffseq.learning import Update, learn
+from ffseq.literal import learn_literal
 from ffseq.network import SequenceNetwork
 from ffseq.objective import excludes_truth, readout_temperature
 from ffseq.optim import apply_changes, make_optimisers, rate_at, restore_state, state_tensors
@@ -171,20 +172,16 @@ class Trainer:
         else:
             contexts, targets = training_batch(*text, **where)
             positions = window_positions(self.start, self.stop, **which)
-        outside = None
-        if self.black_box is not None:
-            outside = torch.from_numpy(self.black_box[positions - self.corpus.train.start]).to(device).float()
-        method = learn if self.config.learning.method == "ff" else backpropagate
-        update = method(
-            self.network,
-            contexts.to(device),
-            targets.to(device),
-            self.config.learning,
-            random=generator(run.seed, "learn", state.step, device),
-            drop=self.config.network.dropout or 0.0,
-            unigram=self.unigram,
-            black_box=outside,
-        )
+        given = (self.network, contexts.to(device), targets.to(device), self.config.learning)
+        random, drop = generator(run.seed, "learn", state.step, device), self.config.network.dropout or 0.0
+        if self.config.network.stack == "literal":
+            update = learn_literal(*given, random=random, drop=drop, done=self._share_done())
+        else:
+            outside = None
+            if self.black_box is not None:
+                outside = torch.from_numpy(self.black_box[positions - self.corpus.train.start]).to(device).float()
+            method = learn if self.config.learning.method == "ff" else backpropagate
+            update = method(*given, random=random, drop=drop, unigram=self.unigram, black_box=outside)
         apply_changes(self.optimisers, self.layers, update.changes, rate)
         if self.shown is not self.network:
             # A short memory at first, so that the average does not drag the random start along.
@@ -331,6 +328,9 @@ class Trainer:
                 scope=learning.scope,
                 goodness=self.config.network.goodness,
             )
+            if self.config.network.stack == "literal":
+                # A softmax that learned from the likelihood is right as it is; goodness is in no unit.
+                temperature = 1.0 if self.config.network.readout == "softmax" else None
         for network in (self.network, self.shown):
             network.temperature.fill_(temperature or 1.0)
             if self.unigram is not None and learning.objective != "nce":

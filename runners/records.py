@@ -4,9 +4,9 @@
     python runners/records.py --corpora aesop-book --methods ff --seeds 0
     python runners/records.py --keep runs/records    keeps the run folders
 
-A cell is one `ffseq train` with a preset, as it is (`ff`) or by backpropagation (`twin`: the same net, start, batches and
-dropout); `ff` is then also scored on a black box that counts on (`ffseq evaluate --black_box online`). A finished cell is
-not computed again. Each runs on one thread, so two runners may work side by side on two cores.
+A cell is one `ffseq train` with a preset, as it is (`ff`) or by backpropagation (`twin`: the same net, start, batches
+and dropout); `ff` is then also scored on a black box that counts on (`ffseq evaluate --black_box online`). A finished
+cell is not computed again. Each runs on one thread, so two runners may work side by side on two cores.
 """
 
 from __future__ import annotations
@@ -85,7 +85,9 @@ def measure(corpus: str, method: str, seed: str, folder: Path) -> dict[str, Any]
             "black_box_alone": mixed["black_box_alone"],
             "seconds": round(time.monotonic() - began, 1),
         }
-    print(f"{cell['command']}: {cell['bits_per_character']:.4f} bits per character, {cell['seconds']:.0f} s", flush=True)
+    print(
+        f"{cell['command']}: {cell['bits_per_character']:.4f} bits per character, {cell['seconds']:.0f} s", flush=True
+    )
     return cell
 
 

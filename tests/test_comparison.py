@@ -7,13 +7,14 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ffseq.cli import main
-from ffseq.comparison import METHODS, multiplications
+from ffseq.comparison import METHODS, literal_multiplications, multiplications
 from ffseq.config import NetworkConfig
 
 QUICK = [
@@ -100,6 +101,11 @@ def test_multiplications_are_those_counted_by_hand() -> None:
     assert multiplications(window, 5, "ff") == forward + changes + to_units
     assert multiplications(window, 5, "twin") == forward + changes + to_units + down
     assert multiplications(window, 5, "random_hidden") == forward + 2 * 5 * 10
+    # Two layers for nobody, the truth and one negative; learning from the latter two; layer 1 with every candidate.
+    literal = replace(window, stack="literal")
+    first, second, softmax = 3 * 10 + 3 * 10 + 3 * 10, (1 + 2 + 2) * 10 * 10, 2 * 2 * 5 * 10
+    squares, all_candidates = 2 * (2 + 2) * 10, 3 * 10 + 5 * 10
+    assert literal_multiplications(literal, 5, 1) == first + second + softmax + squares + all_candidates
     causal = NetworkConfig(stack="causal", block_size=3, units=10, layers=2, context_to_all=True)
     assert multiplications(causal, 5, "twin") - multiplications(causal, 5, "ff") == 2 * 10 * 10
 

@@ -11,9 +11,10 @@ from conftest import small_network
 from torch import Tensor
 
 from ffseq.config import LearningConfig, source_of
+from ffseq.goodness import normalised
 from ffseq.layers.window import Below
 from ffseq.learning import layer_signal, learn, threshold_of
-from ffseq.network import SequenceNetwork, normalised
+from ffseq.network import SequenceNetwork
 from ffseq.objective import SOURCES
 from ffseq.randomness import generator, keep_mask
 

@@ -162,13 +162,7 @@ class WindowLayer(nn.Module):
             if self.context is not None:
                 if readers is None:
                     raise ValueError("a layer that sees the context needs its readers")
-                changes["context"] = F.embedding_bag(
-                    readers.positions,
-                    delta,
-                    offsets=readers.first,
-                    mode="sum",
-                    per_sample_weights=readers.scale.to(delta.dtype),
-                ).to(self.context.dtype)
+                changes["context"] = self._scatter(readers, delta)
         return changes
 
     def _gather(self, contexts: Tensor, table: Tensor, dtype: torch.dtype) -> Tensor:
@@ -179,6 +173,16 @@ class WindowLayer(nn.Module):
         rows = contexts + self.offsets
         scale = self.scale.to(dtype).expand_as(rows)
         return F.embedding_bag(rows, weights, mode="sum", per_sample_weights=scale)
+
+    def _scatter(self, readers: Readers, delta: Tensor) -> Tensor:
+        """The change of `context`: every row adds up the δ (B, H) of the positions that read it, scaled as read."""
+        return F.embedding_bag(
+            readers.positions,
+            delta,
+            offsets=readers.first,
+            mode="sum",
+            per_sample_weights=readers.scale.to(delta.dtype),
+        ).to(self.bias.dtype)
 
     @staticmethod
     def _below_of(weights: Tensor, below: Below) -> list[Tensor]:

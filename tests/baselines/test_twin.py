@@ -11,8 +11,8 @@ from conftest import small_network
 
 from ffseq.baselines.twin import backpropagate
 from ffseq.config import LearningConfig, from_flat
+from ffseq.goodness import normalised
 from ffseq.learning import learn
-from ffseq.network import normalised
 from ffseq.randomness import generator
 from ffseq.runs import train
 
