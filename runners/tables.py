@@ -74,13 +74,13 @@ def comparison(name: str) -> str:
 def literal() -> str:
     """Hinton's literal net beside its control."""
     results = json.loads((HERE / "results" / "literal.json").read_text(encoding="utf-8"))
-    rows = ["| preset | bits per character | accuracy | seeds | seconds |", "|---|---|---|---|---|"]
+    rows = ["| net | bits per character | accuracy | seeds | seconds |", "|---|---|---|---|---|"]
     for name, entry in results.items():
         runs = list(entry["runs"].values())
         bits = spread([run["bits_per_character"] for run in runs], 3)
         accuracy = spread([100 * run["accuracy"] for run in runs], 1)
         seconds = statistics.mean(run["seconds"] for run in runs)
-        rows.append(f"| `{name}` | {bits} | {accuracy} % | {len(runs)} | {seconds:.0f} |")
+        rows.append(f"| {name} | {bits} | {accuracy} % | {len(runs)} | {seconds:.0f} |")
     return "\n".join(rows)
 
 
