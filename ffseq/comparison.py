@@ -79,7 +79,8 @@ METHODS: dict[str, Method] = {
         Method("ff-literal", "ff_literal",
                {"method": "ff", "hidden": "learned", "stack": "literal", "objective": "threshold",
                 "negatives": "sampled", "scope": "all", "literal_goodness": "mean", "goodness_scale": 10.0,
-                "candidate_init": 0.3, "negatives_from": "first", "readout": "both", "readout_from": 1},
+                "candidate_init": 0.3, "negatives_from": "first", "readout": "both", "readout_from": 1,
+                "memory": 0, "between": "none", "black_box": "none"},
                "FF, the candidate goes through the whole net", rates=10.0),
     )
 }  # fmt: skip
@@ -165,7 +166,7 @@ class Comparison:
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """Run what is missing; yields the row of each method as it is complete."""
-        cells: list[dict[str, Any]] = []
+        boxed: dict[str, Any] | None = None
         for method in self.methods:
             options = self.chosen(method) | {"max_iters": self._iterations(method)}
             self.progress.say(
@@ -178,8 +179,10 @@ class Comparison:
                 bits = cells[-1]["validation_bits_per_character"]
                 self.progress.say(f"  seed {seed}: " + ("diverged" if bits is None else f"validation {bits:.4f}"))
             yield self._row(method, options, cells)
-        if cells and cells[0]["black_box"] is not None:
-            yield box_row(self.corpus, cells[0]["black_box"], cells[0]["black_box_alone"])
+            if cells[0].get("black_box") is not None:
+                boxed = cells[0]
+        if boxed is not None:
+            yield box_row(self.corpus, boxed["black_box"], boxed["black_box_alone"])
 
     def chosen(self, method: Method) -> dict[str, Any]:
         """The settings that are best on validation text: the learning rate first, then dropout at that rate."""
@@ -271,7 +274,7 @@ class Comparison:
             "scope": options["scope"] if method.method == "ff" else None,
             "negatives": options["negatives"],
             "equal": method.equal,
-            "black_box": cells[0]["black_box"],
+            "black_box": cells[0].get("black_box"),
             "learning_rate": options["learning_rate"],
             "dropout": options["dropout"],
             "parameters": cells[0]["parameters"],

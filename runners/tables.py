@@ -12,6 +12,7 @@ import statistics
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).parent
 README = HERE.parent / "README.md"
@@ -84,6 +85,40 @@ def literal() -> str:
     return "\n".join(rows)
 
 
+def records() -> str:
+    """Every corpus: FF, its twin, FF on a black box, and what counting reaches."""
+    results = json.loads((HERE / "results" / "records.json").read_text(encoding="utf-8"))
+    rows = [
+        "| corpus | predictor | bits per character | accuracy | validation | seeds | seconds |",
+        "|---|---|---|---|---|---|---|",
+    ]
+
+    def row(corpus: str, name: str, cells: list[dict[str, Any]], validation: list[float], seconds: str) -> str:
+        bits = spread([cell["bits_per_character"] for cell in cells], 3)
+        accuracy = spread([100 * cell["accuracy"] for cell in cells], 1)
+        seeds = str(len(cells)) if seconds else ""
+        seen = spread(validation, 3) if validation else ""
+        return f"| {corpus} | {name} | {bits} | {accuracy} % | {seen} | {seeds} | {seconds} |"
+
+    for corpus, methods in results.items():
+        floors = next(iter(next(iter(methods.values())).values()))["floors"]
+        for method, label in (("ff", "Forward-Forward"), ("twin", "its twin, by backpropagation")):
+            cells = list(methods.get(method, {}).values())
+            if cells:
+                seen = [one["validation_bits_per_character"] for one in cells]
+                seconds = f"{statistics.mean(cell['seconds'] for cell in cells):.0f}"
+                rows.append(row(corpus, label, cells, [bits for bits in seen if bits is not None], seconds))
+        mixed = [cell["on_black_box"] for cell in methods.get("ff", {}).values()]
+        kneser_ney = floors["kneser_ney"]
+        rows.append(row(corpus, f"Kneser-Ney, order {kneser_ney['order']}", [kneser_ney], [], ""))
+        if mixed:
+            alone = mixed[0]["black_box_alone"]
+            rows.append(row(corpus, "*black box alone: Kneser-Ney that counts on*", [alone], [], ""))
+            seconds = f"+ {statistics.mean(cell['seconds'] for cell in mixed):.0f}"
+            rows.append(row(corpus, "*Forward-Forward on that black box*", mixed, [], seconds))
+    return "\n".join(rows)
+
+
 def spread(values: list[float], digits: int) -> str:
     """Mean ± standard deviation."""
     mean = f"{statistics.mean(values):.{digits}f}"
@@ -94,6 +129,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "main_job": main_job,
     "compare_aesop": lambda: comparison("aesop"),
     "literal": literal,
+    "records": records,
 }
 
 

@@ -141,3 +141,16 @@ def test_every_method_is_a_setting_that_train_takes(text: str, tmp_path: Path) -
         assert learning.method == ("twin" if method.method == "twin" else "ff")
         assert learning.hidden == ("random" if method.method == "random_hidden" else "learned")
         assert method.method == "twin" or f"-{learning.scope}-" in f"-{method.name}-all-"
+
+
+def test_rows_on_a_black_box_name_it_and_the_box_has_a_row_of_its_own(
+    text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    quick = ["--learning_rates", "0.01", "--dropouts", "0", "--search_share", "1", "--seeds", "1000"]
+    more = ["--methods", "ff-all-expected,ff-literal", "--black_box", "online", "--memory", "64",
+            "--memory_lengths", "2,3", *quick]  # fmt: skip
+    rows = compared(text, tmp_path / "c", capsys, *more)["rows"]
+    assert [(row["method"], row["black_box"]) for row in rows] == [
+        ("ff", "online"), ("ff_literal", None), ("black_box", "online"), ("kneser_ney", None), ("unigram", None),
+    ]  # fmt: skip
+    assert rows[2]["bits_per_character"]["mean"] <= rows[3]["bits_per_character"]["mean"] + 0.01
