@@ -99,7 +99,7 @@ def literal_layers(network: SequenceNetwork) -> Sequence[LiteralLayer]:
 def literal_signal(goodness: Tensor, threshold: float) -> Tensor:
     """s = −∂loss/∂G for the goodness (1 + k, B) of a positive and k negatives, of its shape; not averaged.
 
-    >>> literal_signal(torch.tensor([[2.0], [2.0], [-50.0]]), 2.0).flatten()
+    >>> literal_signal(torch.tensor([[2.0], [2.0], [-500.0]]), 2.0).flatten()
     tensor([ 0.5000, -0.2500, -0.0000])
     """
     up = torch.sigmoid(threshold - goodness[:1])
