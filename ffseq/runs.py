@@ -66,6 +66,7 @@ def train(
         split_rule=config.text.split_rule,
     )
     config = resolved(config, corpus.train.symbols)
+    config = replace(config, network=counting(config.network, corpus, progress, interrupted))
     if checkpoint is not None:
         check_same(checkpoint, corpus, config)
     assert config.network.block_size is not None
@@ -74,7 +75,6 @@ def train(
             f"the training part of {corpus.name} has {corpus.train.symbols} symbols, no more than the context of "
             f"{config.network.block_size}: use a longer text or a smaller --block_size"
         )
-    config = replace(config, network=counting(config.network, corpus, progress, interrupted))
     network = SequenceNetwork(config.network, corpus.alphabet, seed=config.run.seed)
     network.products = products
     if config.network.black_box != "none":

@@ -23,7 +23,7 @@ from ffseq.blackbox import FOLDS, BlackBox
 from ffseq.cli import main
 from ffseq.config import LearningConfig, from_flat
 from ffseq.corpus import load_corpus
-from ffseq.errors import FfseqError, UsageError
+from ffseq.errors import FfseqError, Interrupted, UsageError
 from ffseq.evaluation import evaluate_segments
 from ffseq.learning import learn
 from ffseq.randomness import generator
@@ -151,7 +151,11 @@ def test_a_net_on_a_box_trains_resumes_saves_and_samples(kind: str, stack: str, 
     whole = train(from_flat(options | {"out_dir": str(tmp_path / "a")}))
     assert whole["black_box"] == kind
     assert whole["bits_per_character"] < whole["floors"]["kneser_ney"]["bits_per_character"] * 1.1
-    train(from_flat(options | {"out_dir": str(tmp_path / "b"), "max_iters": 100}))
+    calls = iter(range(1000))
+    with pytest.raises(Interrupted):
+        train(from_flat(options | {"out_dir": str(tmp_path / "b")}), interrupted=lambda: next(calls) > 70)
+    resumed = train(from_flat(options | {"out_dir": str(tmp_path / "b"), "resume": "auto"}))
+    assert resumed["bits_per_character"] == whole["bits_per_character"]
     again = evaluate(str(tmp_path / "a"))
     assert again["bits_per_character"] == pytest.approx(whole["bits_per_character"], rel=1e-6)
     elsewhere = tmp_path / "new.txt"
