@@ -29,7 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ffseq.baselines.ngram import KneserNey
-from ffseq.baselines.online import Contexts, online_probabilities
+from ffseq.baselines.online import Contexts, online_probabilities, probabilities_by_order
 from ffseq.config import NetworkConfig
 from ffseq.errors import FfseqError, UsageError
 
@@ -37,6 +37,8 @@ Ints = NDArray[np.int64]
 Function = Callable[[NDArray[np.integer], Ints, Ints], Any]
 
 FOLDS = 10
+#: Orders of a model that counts on, among which a mixture chooses besides the order that is best alone.
+MIXED_ORDERS = (4, 6, 8, 12, 16)
 #: Probabilities held at once while they are computed.
 _CHUNK_NUMBERS = 4_000_000
 #: A table of all training positions may take so many bytes.
@@ -130,9 +132,26 @@ class BlackBox:
             return table
         return self._of_new_text(symbols, positions, begins)
 
+    def each_of_text(self, symbols: NDArray[np.integer], positions: Ints, begins: Ints) -> list[NDArray[np.float16]]:
+        """What `of_text` gives, as the last of a list. `online` also gives the predictions of its model for each of
+        MIXED_ORDERS, counted alike, so that a mixture can choose between them; positions are not of its own text.
+        """
+        if self.kind != "online":
+            return [self.of_text(symbols, positions, begins)]
+        orders = [order for order in MIXED_ORDERS if order != self.order] + [self.order]
+        found = self._online(symbols, positions, begins, orders)
+        return [found[order] for order in orders]
+
     def _of_new_text(self, symbols: NDArray[np.integer], positions: Ints, begins: Ints) -> NDArray[np.float16]:
         if self.kind == "kneser_ney":
             return self._counted(self.fitted(), symbols, positions, begins)
+        return self._online(symbols, positions, begins, [self.order])[self.order]
+
+    def _online(
+        self, symbols: NDArray[np.integer], positions: Ints, begins: Ints, orders: list[int]
+    ) -> dict[int, NDArray[np.float16]]:
+        """Log probabilities (n, V) by the model of each order that counts on."""
+        longest = max(orders)
         # One text for the counts: the training text, then for each stretch of positions what may be seen before it.
         length = len(self.text)
         pieces, owners = [self.text.astype(np.int64)], [np.full(length, -1)]
@@ -141,16 +160,18 @@ class BlackBox:
             if not len(stretch):
                 continue
             first, last = int(positions[stretch[0]]), int(positions[stretch[-1]])
-            lead = min(first - int(begins[stretch[0]]), self.order)
+            lead = min(first - int(begins[stretch[0]]), longest)
             pieces.append(np.asarray(symbols[first - lead : last + 1], dtype=np.int64))
             owners.append(np.concatenate([np.full(lead, -2), stretch]))
             starts.append(np.full(lead + last + 1 - first, length, dtype=np.int64))
             length += lead + last + 1 - first
         text, owner, begin = np.concatenate(pieces), np.concatenate(owners), np.concatenate(starts)
         begin[owner == -2] = np.flatnonzero(owner == -2)  # the lead is context and nothing else: it is not counted
-        contexts = Contexts.of(text, self.alphabet_size, self.order, begin)
-        p = online_probabilities(text, contexts, self.alphabet_size, self.discount, owner >= 0, skipped=owner == -2)
-        return _log(p)
+        contexts = Contexts.of(text, self.alphabet_size, longest, begin)
+        by_order = probabilities_by_order(
+            text, contexts, self.alphabet_size, self.discount, owner >= 0, orders, skipped=owner == -2
+        )
+        return dict(zip(sorted(orders), map(_log, by_order), strict=True))
 
     def next(self, strings: NDArray[np.integer], known: Ints) -> NDArray[np.float16]:
         """Log probabilities (B, V) float16 of the symbol after each string (B, M), of which the last `known` (B,) are

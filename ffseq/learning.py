@@ -32,7 +32,7 @@ class Update:
 
     changes: for each layer its weight changes (ascent directions) by parameter name; bits: mean −log2 P of the real
     symbols under dropout; correct: how many of them had the highest score; positive, negative: mean goodness of
-    positives and negatives in each layer.
+    positives and negatives in each layer; scores: S (B, V) float32 of the positives, the black box left out.
     """
 
     changes: list[dict[str, Tensor]]
@@ -40,6 +40,7 @@ class Update:
     correct: Tensor
     positive: Tensor
     negative: Tensor
+    scores: Tensor
 
 
 def learn(
@@ -103,7 +104,7 @@ def learn(
             goodness.append((own, negatives))
     owns, drawn = zip(*goodness, strict=True)
     positive, negative = means_of(owns, targets, drawn)
-    return Update(changes, *bits_under(network, total, targets, black_box), positive, negative)
+    return Update(changes, *bits_under(network, total, targets, black_box), positive, negative, total[:batch])
 
 
 def _change(

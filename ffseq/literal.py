@@ -53,7 +53,7 @@ def learn_literal(
     correct = (log_q.argmax(1) == targets).sum()
     if learning.hidden == "random":
         nothing = torch.zeros(len(layers))
-        return Update(changes, bits, correct, nothing, nothing)
+        return Update(changes, bits, correct, nothing, nothing, logits)
     scores = log_q
     if learning.negatives_from != "softmax":
         scores = candidate_goodness(network, contexts, layers=1 if learning.negatives_from == "first" else len(layers))
@@ -74,7 +74,7 @@ def learn_literal(
         signal = literal_signal(own, theta) / batch
         changes[number] |= layer.hidden_change(readers, slots, rows, activity, signal, peer=learning.peer_normalisation)
     every = torch.stack(goodness)
-    return Update(changes, bits, correct, every[:, 0].mean(1), every[:, 1:].mean((1, 2)))
+    return Update(changes, bits, correct, every[:, 0].mean(1), every[:, 1:].mean((1, 2)), logits)
 
 
 def passes(

@@ -1,18 +1,18 @@
 """A net and a black box, mixed by weights that learn online, each from its own loss.
 
-    P(next) = λ P_net(next) + (1 − λ) q(next)        λ = σ(w), one w for each pair (how sure the net is, how sure q is)
+    P(next) = Σ_i λ_i P_i(next)        λ = softmax(w), one vector w for each pair (is the net sure, is the box sure)
 
-Every symbol is predicted first; then the one weight that was used takes a step along the derivative of its own log
-likelihood, ∂ log P(r) / ∂w = λ(1 − λ)(P_net(r) − q(r)) / P(r). No derivative goes down into the net or into the box.
-All weights start at 0, λ = ½, and learn from nothing but the text that is being predicted. (Mixing online, from a local
+P_0 is the net's prediction, the others are the black box's: one, or, for a counting model, one for each of several
+lengths of context. Every symbol is predicted first; then the vector that was used takes a step along the derivative of
+its own log likelihood, ∂ log P(r) / ∂w_i = λ_i (P_i(r) − P(r)) / P(r). No derivative goes down into the net or into the
+box. All weights start at 0 and learn from nothing but the text that is being predicted. (Mixing online, from a local
 loss, is what PAQ does: Mahoney 2005.)
 
-Shape letters: n symbols in order, V alphabet size.
+Shape letters: n symbols in order, V alphabet size, M predictors.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -21,8 +21,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ffseq.learning_on import predictions
 from ffseq.sampling import bits_of
-from ffseq.splits import Segment, positions_of
+from ffseq.splits import Segment, positions_of, scored_symbols
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -30,63 +31,85 @@ if TYPE_CHECKING:
     from ffseq.blackbox import BlackBox
     from ffseq.network import SequenceNetwork
 
-#: Kinds of sureness of either side: by its highest probability, in quarters.
-KINDS = 4
+#: Kinds of sureness of either side: by its highest probability, in halves.
+KINDS = 2
 #: Step size of the weights.
-RATE = 0.1
+RATE = 0.3
+#: Positions whose mixed rows are computed at once.
+CHUNK = 16_384
 
 
 @dataclass
 class Mixer:
-    """The weights w, by how sure the net is and how sure the black box is: KINDS × KINDS numbers."""
+    """The weights w of `predictors` predictors: (KINDS · KINDS, M) float64, by how sure the first and the last are."""
 
-    weights: list[list[float]] = field(default_factory=lambda: [[0.0] * KINDS for _ in range(KINDS)])
+    predictors: int
+    weights: NDArray[np.float64] = field(init=False)
 
-    def mix(self, net: Tensor, box: Tensor, targets: Tensor) -> Tensor:
-        """Natural log probabilities (n, V) of the mixture, each row made before its target (n,) was learned.
+    def __post_init__(self) -> None:
+        self.weights = np.zeros((KINDS * KINDS, self.predictors))
 
-        net, box: natural log probabilities (n, V) of the same positions, in order.
+    def mix(self, predictions: Sequence[Tensor], targets: Tensor) -> Tensor:
+        """Natural log probabilities (n, V) float32 of the mixture, each row made before its target (n,) was learned.
+
+        predictions: M tensors (n, V), natural log probabilities of the same positions, in order, in any float dtype;
+        every row is normalised.
         """
         index = targets[:, None]
-        p_net = net.gather(1, index)[:, 0].double().exp().tolist()
-        p_box = box.gather(1, index)[:, 0].double().exp().tolist()
-        sure = [_kind(net).tolist(), _kind(box).tolist()]
-        shares = []
-        for p, q, row, column in zip(p_net, p_box, *sure, strict=True):
-            share = 1 / (1 + math.exp(-self.weights[row][column]))
-            shares.append(share)
-            mixed = share * p + (1 - share) * q
+        real = torch.stack([_log_p(one).gather(1, index)[:, 0] for one in predictions], 1).double().exp().numpy()
+        kinds = (_kind(predictions[0]) * KINDS + _kind(predictions[-1])).numpy()
+        shares = np.empty_like(real)
+        for position, (kind, p) in enumerate(zip(kinds, real, strict=True)):
+            weights = self.weights[kind]
+            share = np.exp(weights - weights.max())
+            share /= share.sum()
+            shares[position] = share
+            mixed = float(share @ p)
             if mixed > 0:
-                step = RATE * share * (1 - share) * (p - q) / mixed
-                # Bounded, so that a share never becomes exactly 0 or 1 and can always come back.
-                self.weights[row][column] = max(-12.0, min(12.0, self.weights[row][column] + step))
-        lam = torch.tensor(shares, dtype=torch.float64, device=net.device)[:, None]
-        return torch.logaddexp(net.double() + lam.log(), box.double() + torch.log1p(-lam)).float()
+                weights += RATE * share * (p - mixed) / mixed
+                weights -= weights.mean()  # of no effect but that numbers stay small
+                np.clip(weights, -12, 12, out=weights)  # no share becomes exactly 0: it can always come back
+        rows = torch.empty(predictions[0].shape)
+        for first in range(0, len(rows), CHUNK):
+            some = slice(first, first + CHUNK)
+            parts = [
+                _log_p(one[some]).double().exp() * torch.from_numpy(share[some, None])
+                for one, share in zip(predictions, shares.T, strict=True)
+            ]
+            rows[some] = torch.stack(parts).sum(0).log()
+        return rows
 
 
 @torch.no_grad()
 def mixture_on(
-    network: SequenceNetwork, box: BlackBox, symbols: NDArray[np.integer], segments: Sequence[Segment]
-) -> tuple[float, float, tuple[float, float]]:
-    """Total bits and accuracy of the mixture on the segments of `symbols` (N,), and those of the box alone.
+    network: SequenceNetwork,
+    box: BlackBox,
+    symbols: NDArray[np.integer],
+    segments: Sequence[Segment],
+    *,
+    learn_on: bool = False,
+) -> tuple[tuple[float, float], tuple[float, float], tuple[float, float]]:
+    """Total bits and accuracy of the mixture, of the net and of the box, each on the segments of `symbols` (N,).
 
-    The net must not have a box of its own.
+    learn_on: the layers learn what they have predicted (see `ffseq.learning_on`). The net must not have a box of its
+    own.
     """
-    box_log_p = torch.log_softmax(torch.from_numpy(box.of_text(symbols, *positions_of(segments))).float(), 1)
-    net_log_p = torch.empty_like(box_log_p)
-    for one in network.passes(symbols, segments):
-        scores = network.scores(one.contexts, one.past)[one.scored]
-        net_log_p[one.which] = network.log_probabilities(scores).cpu()
-    targets = torch.from_numpy(np.take(symbols, positions_of(segments)[0]).astype(np.int64))
-    mixed = Mixer().mix(net_log_p, box_log_p, targets)
-    return *_figures(mixed, targets), _figures(box_log_p, targets)
+    tables = [torch.from_numpy(table) for table in box.each_of_text(symbols, *positions_of(segments))]
+    net = predictions(network, symbols, segments, learn_on=learn_on)
+    targets = torch.from_numpy(scored_symbols(symbols, segments))
+    mixed = Mixer(1 + len(tables)).mix([net, *tables], targets)
+    return figures_of(mixed, targets), figures_of(net, targets), figures_of(_log_p(tables[-1]), targets)
 
 
-def _figures(log_p: Tensor, targets: Tensor) -> tuple[float, float]:
-    """Total bits and accuracy."""
+def figures_of(log_p: Tensor, targets: Tensor) -> tuple[float, float]:
+    """Total bits and accuracy of natural log probabilities (n, V)."""
     return float(bits_of(log_p, targets).sum()), float((log_p.argmax(1) == targets).double().mean())
 
 
-def _kind(log_p: Tensor) -> Tensor:
+def _log_p(logs: Tensor) -> Tensor:
+    return torch.log_softmax(logs.float(), 1)
+
+
+def _kind(logs: Tensor) -> Tensor:
     """How sure each row (n, V) is: 0 to KINDS − 1, int64 (n,)."""
-    return (log_p.amax(1).exp() * KINDS).long().clamp_(max=KINDS - 1)
+    return (_log_p(logs).amax(1).exp() * KINDS).long().clamp_(max=KINDS - 1)

@@ -29,7 +29,7 @@ from ffseq.layers.memory import MemoryLayer, Recall
 from ffseq.layers.window import Below, WindowLayer
 from ffseq.randomness import generator, keep_mask
 from ffseq.sampling import bits_of, stream_text
-from ffseq.splits import positions_of
+from ffseq.splits import positions_of, scored_symbols
 from ffseq.windows import ordered, ordered_strings
 
 #: What a causal stack remembers: for each layer the last activities of the one below, (d, S, H).
@@ -249,7 +249,7 @@ class SequenceNetwork(nn.Module):
         table = self._black_box_table(symbols, segments)
         if table is None:
             return None
-        targets = torch.from_numpy(np.take(symbols, positions_of(segments)[0]).astype(np.int64))
+        targets = torch.from_numpy(scored_symbols(symbols, segments))
         bits, correct = 0.0, 0
         for first in range(0, len(table), 65_536):
             log_p = torch.log_softmax(torch.from_numpy(table[first : first + 65_536]).float(), 1)

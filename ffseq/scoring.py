@@ -20,10 +20,11 @@ from ffseq.config import NetworkConfig
 from ffseq.corpus import Corpus, load_corpus
 from ffseq.errors import Interrupted, UsageError
 from ffseq.evaluation import Evaluation, alone_temperatures, evaluate_segments, figures
-from ffseq.mixing import mixture_on
+from ffseq.learning_on import predictions
+from ffseq.mixing import figures_of, mixture_on
 from ffseq.network import SequenceNetwork
 from ffseq.progress import Progress
-from ffseq.splits import Part, tuning, whole
+from ffseq.splits import Part, scored_symbols, tuning, whole
 
 #: Texts up to this many bytes get their counting floors fitted without being asked.
 FLOORS_BYTES = 20_000_000
@@ -37,6 +38,7 @@ def evaluate(
     split_rule: str | None = None,
     unknown: Unknown | None = None,
     black_box: str = "none",
+    learn_on: bool = False,
     floors: str = "auto",
     threads: int = 0,
     device: str = "auto",
@@ -46,7 +48,8 @@ def evaluate(
     """Score one part of a text with a trained network, as `ffseq evaluate` does.
 
     black_box: mix the net with one (see `ffseq.mixing`); the figures are then those of the mixture, `net_alone` and
-    `black_box_alone` tell the rest.
+    `black_box_alone` tell the rest. learn_on: the layers learn each block of text once they have predicted it (see
+    `ffseq.learning_on`); the figures are then prequential, and `at_rest` has those of the net as it was.
 
     corpus: another text than the run's own; unknown: what to do with characters that the net does not know, by default
     what it did in training. Raises UsageError where the text has no such part, FfseqError for a
@@ -74,6 +77,17 @@ def evaluate(
     part = parts[split]
     if part is None:
         raise UsageError(f"{text.name} split {text.split_rule} has no {split} part")
+    if learn_on and network.config.stack == "literal":
+        raise UsageError("a literal stack does not learn on: leave --learn_on out")
+    if black_box != "none":
+        if network.black_box is not None:
+            raise UsageError(f"{run} was trained on a black box of its own: leave --black_box out")
+        as_trained = known.get(text.content_sha256) == text.split_rule
+        if not as_trained or split in ("train", "all"):
+            raise UsageError(
+                "--black_box counts the training part of the run's own text, to predict another part of it: leave the "
+                "corpus out, and the split as it was"
+            )
     if corpus is None and recorded["content_sha256"] != text.content_sha256:
         progress.say(f"the text of {text.name} is not the one that {run} was trained on")
     if known.get(text.content_sha256, text.split_rule) != text.split_rule:
@@ -90,20 +104,18 @@ def evaluate(
     )
     box, net_alone = network.black_box, None
     box_alone = box_alone_of(network, text, part)
+    at_rest = {key: figures(evaluation, part)[key] for key in ("bits_per_character", "accuracy")} if learn_on else None
+    if learn_on and black_box == "none":
+        progress.status("learning on")
+        log_p = predictions(network, text.symbols, part.segments, learn_on=True)
+        bits, accuracy = figures_of(log_p, torch.from_numpy(scored_symbols(text.symbols, part.segments)))
+        evaluation = replace(evaluation, bits=bits, accuracy=accuracy)
     if black_box != "none":
-        if network.black_box is not None:
-            raise UsageError(f"{run} was trained on a black box of its own: leave --black_box out")
-        if text.content_sha256 not in known or known[text.content_sha256] != text.split_rule or split == "train":
-            raise UsageError(
-                "--black_box counts the training part of the run's own text, to predict another part of it: leave the "
-                "corpus out, and the split as it was"
-            )
         progress.status("mixing with the black box")
         box = _box_for(network, text, black_box, progress)
-        net_alone = {key: figures(evaluation, part)[key] for key in ("bits_per_character", "accuracy")}
-        bits, accuracy, alone = mixture_on(network, box, text.symbols, part.segments)
-        evaluation = replace(evaluation, bits=bits, accuracy=accuracy)
-        box_alone = {"bits_per_character": alone[0] / part.characters, "accuracy": alone[1]}
+        mixed, *both = mixture_on(network, box, text.symbols, part.segments, learn_on=learn_on)
+        evaluation = replace(evaluation, bits=mixed[0], accuracy=mixed[1])
+        net_alone, box_alone = ({"bits_per_character": b / part.characters, "accuracy": a} for b, a in both)
     return {
         "run": str(run),
         "corpus": text.name,
@@ -117,6 +129,8 @@ def evaluate(
         "black_box": None if box is None else box.kind,
         "black_box_alone": box_alone,
         "net_alone": net_alone,
+        "learned_on": learn_on,
+        "at_rest": at_rest,
         "per_layer": figures_by_layer(evaluation, part),
         # They are those of the held-out part: beside figures of another part they would mislead.
         "floors": floors_if_asked(text, floors, progress) if split == "held_out" else None,

@@ -214,3 +214,8 @@ def positions_of(segments: Sequence[Segment]) -> tuple[NDArray[np.int64], NDArra
     positions = np.concatenate([np.arange(one.start, one.stop, dtype=np.int64) for one in segments])
     begins = np.concatenate([np.full(one.stop - one.start, one.begin, dtype=np.int64) for one in segments])
     return positions, begins
+
+
+def scored_symbols(symbols: NDArray[np.integer], segments: Sequence[Segment]) -> NDArray[np.int64]:
+    """The scored symbols of the segments (n,), in order."""
+    return np.take(symbols, positions_of(segments)[0]).astype(np.int64)

@@ -5,8 +5,9 @@
     python runners/records.py --keep runs/records    keeps the run folders
 
 A cell is one `ffseq train` with a preset, as it is (`ff`) or by backpropagation (`twin`: the same net, start, batches
-and dropout); `ff` is then also scored on a black box that counts on (`ffseq evaluate --black_box online`). A finished
-cell is not computed again. Each runs on one thread, so two runners may work side by side on two cores.
+and dropout); `ff` is then also scored while it learns on, alone and on a black box that counts on (`ffseq evaluate
+--learn_on true --black_box online`). A finished cell is not computed again. Each runs on one thread, so two runners may
+work side by side on two cores.
 """
 
 from __future__ import annotations
@@ -78,7 +79,9 @@ def measure(corpus: str, method: str, seed: str, folder: Path) -> dict[str, Any]
     cell["seconds"] = round(time.monotonic() - began, 1)
     if method == "ff":
         began = time.monotonic()
-        mixed = said(["evaluate", str(folder), "--black_box", "online", "--floors", "no", "--threads", "1"])
+        asked = ["--learn_on", "true", "--black_box", "online", "--floors", "no", "--threads", "1"]
+        mixed = said(["evaluate", str(folder), *asked])
+        cell["learning_on"] = mixed["net_alone"]
         cell["on_black_box"] = {
             "bits_per_character": mixed["bits_per_character"],
             "accuracy": mixed["accuracy"],

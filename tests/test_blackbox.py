@@ -19,7 +19,7 @@ from ffseq.baselines import online
 from ffseq.baselines.ngram import KneserNey
 from ffseq.baselines.online import Contexts, online_probabilities
 from ffseq.baselines.twin import backpropagate
-from ffseq.blackbox import FOLDS, BlackBox
+from ffseq.blackbox import FOLDS, MIXED_ORDERS, BlackBox
 from ffseq.cli import main
 from ffseq.config import LearningConfig, from_flat
 from ffseq.corpus import load_corpus
@@ -84,6 +84,16 @@ def test_kneser_ney_on_new_text_is_the_floor_and_online_is_counting_on() -> None
         counts = np.bincount(np.concatenate([TEXT, text[410:position]]), minlength=5)
         p = (np.maximum(counts - 0.9, 0) + 0.9 * (counts > 0).sum() / 5) / counts.sum()
         np.testing.assert_allclose(np.exp(row.astype(float)), p, atol=2e-3)
+
+
+def test_a_mixture_is_given_each_order_of_a_model_that_counts_on() -> None:
+    text = np.concatenate([TEXT, TEXT[100:180]])
+    positions, begins = np.arange(410, 470), np.full(60, 403)
+    tables = BlackBox("online", 5, TEXT, order=5).each_of_text(text, positions, begins)
+    for order, table in zip((*MIXED_ORDERS, 5), tables, strict=True):
+        assert (table == BlackBox("online", 5, TEXT, order=order).of_text(text, positions, begins)).all()
+    (alone,) = BlackBox("kneser_ney", 5, TEXT, order=5).each_of_text(text, positions, begins)
+    assert (alone == BlackBox("kneser_ney", 5, TEXT, order=5).of_text(text, positions, begins)).all()
 
 
 def test_positions_of_the_training_text_are_cross_fitted_wherever_they_are_asked_for() -> None:

@@ -6,6 +6,7 @@ import json
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -24,29 +25,30 @@ def rows(seed: int, n: int, size: int, sharp: float) -> torch.Tensor:
 def test_rows_are_distributions_and_depend_on_no_later_target(seed: int, n: int, size: int, sharp: float) -> None:
     net, box = rows(seed, n, size, sharp), rows(seed + 1, n, size, sharp)
     targets = torch.randint(0, size, (n,), generator=torch.Generator().manual_seed(seed))
-    mixed = Mixer().mix(net, box, targets)
+    sides = [net, rows(seed + 2, n, size, 1.0), box]
+    mixed = Mixer(3).mix(sides, targets)
     torch.testing.assert_close(mixed.exp().sum(1), torch.ones(n))
-    low, high = torch.minimum(net, box), torch.maximum(net, box)
+    low, high = torch.stack(sides).amin(0), torch.stack(sides).amax(0)
     assert ((mixed >= low - 1e-4) & (mixed <= high + 1e-4)).all()
     place = n // 2
     changed = targets.clone()
     changed[place] = (changed[place] + 1) % size
-    again = Mixer().mix(net, box, changed)
+    again = Mixer(3).mix(sides, changed)
     assert torch.equal(again[: place + 1], mixed[: place + 1])
 
 
 def test_a_weight_takes_the_step_of_its_own_likelihood() -> None:
     net, box = rows(0, 1, 4, 2.0), rows(1, 1, 4, 2.0)
     target = torch.tensor([2])
-    mixer = Mixer()
-    mixer.mix(net, box, target)
-    w = torch.zeros((), dtype=torch.float64, requires_grad=True)
-    share = torch.sigmoid(w)
-    (share * net.double().exp()[0, 2] + (1 - share) * box.double().exp()[0, 2]).log().backward()
-    row, column = (int(p.exp().max() * KINDS) for p in (net, box))
+    sides = [net, rows(2, 1, 4, 2.0), box]
+    mixer = Mixer(3)
+    mixer.mix(sides, target)
+    w = torch.zeros(3, dtype=torch.float64, requires_grad=True)
+    (torch.softmax(w, 0) @ torch.cat(sides).double().exp()[:, 2]).log().backward()
+    kind = int(net.exp().max() * KINDS) * KINDS + int(box.exp().max() * KINDS)
     assert w.grad is not None
-    assert mixer.weights[row][column] == pytest.approx(RATE * float(w.grad))
-    assert sum(abs(w) for line in mixer.weights for w in line) == pytest.approx(RATE * abs(float(w.grad)))
+    np.testing.assert_allclose(mixer.weights[kind], RATE * w.grad.numpy(), atol=1e-6)
+    assert not np.delete(mixer.weights, kind, 0).any()
 
 
 def test_it_learns_whom_to_trust() -> None:
@@ -56,7 +58,7 @@ def test_it_learns_whom_to_trust() -> None:
     knows = torch.full((n, 4), 0.02).scatter(1, targets[:, None], 0.94).log()
     nothing = torch.full((n, 4), 0.25).log()
     for net, box in ((knows, nothing), (nothing, knows)):
-        mixed = Mixer().mix(net, box, targets)
+        mixed = Mixer(2).mix([net, box], targets)
         late = -mixed[-500:].gather(1, targets[-500:, None]).mean() / math.log(2)
         assert late < 0.12
 
@@ -83,7 +85,7 @@ def test_evaluate_on_a_black_box(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert "its black box alone (online)" in out
     other = tmp_path / "other.txt"
     other.write_text(text.read_text(encoding="utf-8").replace("cat", "dog"), encoding="utf-8")
-    for words in ([str(other)], ["--split", "train"], ["--split_rule", "60/20/20"]):
+    for words in ([str(other)], ["--split", "train"], ["--split", "all"], ["--split_rule", "60/20/20"]):
         assert main(["evaluate", run, *words, "--black_box", "online"]) == 2
         assert "--black_box" in capsys.readouterr().err
     assert main(["train", str(text), *small, "--out_dir", run + "2", "--black_box", "kneser_ney"]) == 0

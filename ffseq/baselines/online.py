@@ -13,6 +13,7 @@ Shape letters: N symbols, V alphabet size, n order.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -67,7 +68,24 @@ def online_probabilities(
     wanted: NDArray[np.bool_],
     skipped: NDArray[np.bool_] | None = None,
 ) -> Floats:
-    """P(every symbol) at the wanted positions of a text (N,), in order: (number of them, V), rows summing to one.
+    """P(every symbol) at the wanted positions of a text (N,), in order: (number of them, V), rows summing to one, by
+    the longest of the contexts. See `probabilities_by_order`.
+    """
+    longest = len(contexts.number)
+    return next(probabilities_by_order(symbols, contexts, alphabet_size, discount, wanted, (longest,), skipped))
+
+
+def probabilities_by_order(
+    symbols: NDArray[np.integer],
+    contexts: Contexts,
+    alphabet_size: int,
+    discount: float,
+    wanted: NDArray[np.bool_],
+    orders: Collection[int],
+    skipped: NDArray[np.bool_] | None = None,
+) -> Iterator[Floats]:
+    """P(every symbol) at the wanted positions of a text (N,), in order: (number of them, V), rows summing to one, by
+    the model of each of `orders`, from the shortest to the longest.
 
     What is not wanted is known from the beginning; each wanted position is counted once it has been predicted. So a
     text after its training text is predicted by wanting all of it, and a fold of the training text is predicted from
@@ -81,16 +99,20 @@ def online_probabilities(
     time = np.arange(len(text)) + wanted * len(text)
     for length, number in enumerate(contexts.number):
         order = contexts.by_context[length]
-        counted = np.ones(len(text), dtype=np.float32)
-        longer = contexts.by_gram[length]
-        if longer is not None:
-            counted = first_seen(time, *longer).astype(np.float32)
         if skipped is not None:
             order = order[~skipped[order]]
         asks = wanted[order]
         known, asking = order[~asks], order[asks]
-        _interpolate(p, row_of[asking], number[known], number[asking], text, counted, known, asking, discount)
-    return p
+        where = (row_of[asking], number[known], number[asking], text)
+        if length + 1 in orders:
+            # The longest order of a model counts occurrences, those below it count different predecessors.
+            whole = p.copy()
+            _interpolate(whole, *where, np.ones(len(text), dtype=np.float32), known, asking, discount)
+            yield whole
+        longer = contexts.by_gram[length]
+        if longer is not None:
+            counted = first_seen(time, *longer).astype(np.float32)
+            _interpolate(p, *where, counted, known, asking, discount)
 
 
 def first_seen(time: Ints, positions: Ints, begin: Ints) -> NDArray[np.bool_]:

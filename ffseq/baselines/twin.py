@@ -67,4 +67,5 @@ def backpropagate(
     changes = [{name: next(found) for name in layer} for layer in learned]
     changes = [{name: change for name, change in layer.items() if change is not None} for layer in changes]
     positive, negative = means_of([own.detach() for own in goodness], targets, [negatives] * len(layers))
-    return Update(changes, *bits_under(network, total.detach(), targets, black_box), positive, negative)
+    total = total.detach()
+    return Update(changes, *bits_under(network, total, targets, black_box), positive, negative, total[:batch])

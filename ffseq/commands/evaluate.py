@@ -42,6 +42,12 @@ def run(verb: str, arguments: list[str], interrupted: Interrupt) -> int:
         default="none",
         help="mix the net with kneser_ney, online, or a function MODULE:NAME, by weights that learn as they predict",
     )
+    parser.add_argument(
+        "--learn_on",
+        type=bool,
+        default=False,
+        help="let the layers learn each block of text once they have predicted it",
+    )
     parser.add_argument("--seed", type=int, default=0, help="accepted for uniformity; evaluation draws nothing")
     add_compute_options(parser)
     options = parse(parser, arguments)
@@ -54,6 +60,7 @@ def run(verb: str, arguments: list[str], interrupted: Interrupt) -> int:
         split_rule=options["split_rule"],
         unknown=options["unknown"],
         black_box=options["black_box"],
+        learn_on=options["learn_on"],
         floors=options["floors"],
         threads=options["threads"],
         device=options["device"],
@@ -63,10 +70,13 @@ def run(verb: str, arguments: list[str], interrupted: Interrupt) -> int:
     if options["json"]:
         print_json(result)
         return 0
-    net, rows = result["net_alone"] or result, []
-    if result["net_alone"] is not None:
-        rows.append(figures_row("this net and the black box", result["bits_per_character"], result["accuracy"]))
-    rows.append(figures_row("this net", net["bits_per_character"], net["accuracy"]))
+    name = "this net, learning on" if result["learned_on"] else "this net"
+    rows = [figures_row(name, result["bits_per_character"], result["accuracy"])]
+    if (alone := result["net_alone"]) is not None:
+        rows[0][0] = f"{name} and the black box"
+        rows.append(figures_row(name, alone["bits_per_character"], alone["accuracy"]))
+    if (rest := result["at_rest"]) is not None:
+        rows.append(figures_row("this net at rest", rest["bits_per_character"], rest["accuracy"]))
     for layer in result["per_layer"]:
         alone, up_to = layer["alone"], layer["up_to"]
         rows.append(figures_row(f"  layer {layer['layer']} alone", alone["bits_per_character"], alone["accuracy"]))
