@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeVar
 
-from ffseq.config import TrainConfig, check
+from ffseq.config import TrainConfig
+from ffseq.options import check
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,10 @@ from ffseq.checkpoint import (
     load_checkpoint,
     replace_file,
 )
-from ffseq.config import TrainConfig, from_flat, to_flat
+from ffseq.config import TrainConfig
 from ffseq.corpus import Corpus
 from ffseq.errors import FfseqError, UsageError
+from ffseq.options import from_flat, to_flat
 
 #: What a resumed run may do differently: how fast and how long it learns, and what it tells.
 CHANGEABLE = frozenset({

@@ -14,12 +14,13 @@ import torch
 from ffseq.blackbox import black_box_of
 from ffseq.checkpoint import Checkpoint, checkpoint_exists, replace_file
 from ffseq.compute import compute, decided
-from ffseq.config import TrainConfig, to_flat
+from ffseq.config import TrainConfig
 from ffseq.corpus import Corpus, load_corpus
 from ffseq.defaults import resolved
 from ffseq.errors import FfseqError, Interrupted
 from ffseq.evaluation import Evaluation, evaluate_segments, figures
 from ffseq.network import SequenceNetwork
+from ffseq.options import to_flat
 from ffseq.progress import Progress, duration
 from ffseq.report import plot_curves
 from ffseq.resume import alone_in, check_same, cut_log, find_run

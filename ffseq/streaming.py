@@ -24,12 +24,13 @@ from ffseq.alphabet import Alphabet
 from ffseq.blocks import Piece, blocks_of_stream, blocks_of_symbols
 from ffseq.checkpoint import Checkpoint, replace_file, save_checkpoint
 from ffseq.compute import compute, decided
-from ffseq.config import TrainConfig, source_of, to_flat
+from ffseq.config import TrainConfig, source_of
 from ffseq.corpus import load_corpus
 from ffseq.errors import FfseqError, Interrupted, UsageError
 from ffseq.learning import learn
 from ffseq.network import Past, SequenceNetwork
 from ffseq.optim import apply_changes, make_optimisers, rate_at, restore_state, state_tensors
+from ffseq.options import to_flat
 from ffseq.progress import Progress, duration
 from ffseq.randomness import generator
 from ffseq.resume import alone_in, cut_log, find_run, refuse_changes

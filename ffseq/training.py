@@ -21,7 +21,7 @@ from torch import Tensor
 
 from ffseq.baselines.twin import backpropagate
 from ffseq.checkpoint import Checkpoint, save_checkpoint
-from ffseq.config import TrainConfig, source_of, to_flat
+from ffseq.config import TrainConfig, source_of
 from ffseq.corpus import Corpus, Segment
 from ffseq.errors import FfseqError
 from ffseq.evaluation import Evaluation, evaluate_segments, fit_temperature, leading
@@ -30,6 +30,7 @@ from ffseq.literal import learn_literal
 from ffseq.network import SequenceNetwork
 from ffseq.objective import excludes_truth, readout_temperature
 from ffseq.optim import apply_changes, make_optimisers, rate_at, restore_state, state_tensors
+from ffseq.options import to_flat
 from ffseq.progress import Progress, duration
 from ffseq.randomness import generator
 from ffseq.sampling import stream_text

@@ -20,11 +20,11 @@ from typing import Any
 import numpy as np
 
 from ffseq.compute import compute, decided
-from ffseq.config import from_flat
 from ffseq.corpus import Corpus, load_corpus
 from ffseq.defaults import resolved
 from ffseq.evaluation import evaluate_segments
 from ffseq.network import SequenceNetwork
+from ffseq.options import from_flat
 from ffseq.progress import Progress
 from ffseq.splits import SCORED_FROM, STRING, STRINGS, Part, Segment
 from ffseq.training import Trainer

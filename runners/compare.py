@@ -24,6 +24,11 @@ COMPARISONS: dict[str, list[str]] = {
         "0.0005,0.001,0.002", "--methods",
         "ff-own-expected,ff-below-expected,ff-all-sampled,ff-all-expected,twin-expected,twin-sampled,random-hidden",
     ],
+    "aesop_book": [
+        "aesop", "--preset", "aesop-book", "--threads", "1", "--search_share", "0.5", "--eval_interval", "200",
+        "--dropouts", "0.4,0.5,0.6", "--learning_rates", "0.001,0.002,0.004", "--methods",
+        "ff-own-expected,ff-below-expected,ff-all-expected,ff-all-expected-equal-work,twin-expected",
+    ],
 }  # fmt: skip
 
 

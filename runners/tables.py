@@ -119,6 +119,18 @@ def records() -> str:
     return "\n".join(rows)
 
 
+def depth() -> str:
+    """Every method's bits at each depth and length of training."""
+    places = json.loads((HERE / "results" / "depth.json").read_text(encoding="utf-8"))
+    names = [f"{one['layers']} layers, {one['max_iters']:,} updates" for one in places]
+    rows = ["| method | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
+    for number, first in enumerate(places[0]["rows"]):
+        bits = [one["rows"][number]["bits_per_character"] for one in places]
+        cells = [f"{one['mean']:.3f} ± {one['sd']:.3f}" for one in bits]
+        rows.append(f"| {first['label']} | " + " | ".join(cells) + " |")
+    return "\n".join(rows)
+
+
 def spread(values: list[float], digits: int) -> str:
     """Mean ± standard deviation."""
     mean = f"{statistics.mean(values):.{digits}f}"
@@ -128,6 +140,8 @@ def spread(values: list[float], digits: int) -> str:
 TABLES: dict[str, Callable[[], str]] = {
     "main_job": main_job,
     "compare_aesop": lambda: comparison("aesop"),
+    "compare_aesop_book": lambda: comparison("aesop_book"),
+    "depth": depth,
     "literal": literal,
     "records": records,
 }

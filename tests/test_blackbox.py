@@ -21,11 +21,12 @@ from ffseq.baselines.online import Contexts, online_probabilities
 from ffseq.baselines.twin import backpropagate
 from ffseq.blackbox import FOLDS, MIXED_ORDERS, BlackBox
 from ffseq.cli import main
-from ffseq.config import LearningConfig, from_flat
+from ffseq.config import LearningConfig
 from ffseq.corpus import load_corpus
 from ffseq.errors import FfseqError, Interrupted, UsageError
 from ffseq.evaluation import evaluate_segments
 from ffseq.learning import learn
+from ffseq.options import from_flat
 from ffseq.randomness import generator
 from ffseq.runs import train
 from ffseq.scoring import evaluate

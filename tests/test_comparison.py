@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 
 from ffseq.cli import main
-from ffseq.comparison import METHODS, literal_multiplications, multiplications
+from ffseq.comparison import METHODS
 from ffseq.config import NetworkConfig
+from ffseq.work import literal_multiplications, multiplications
 
 QUICK = [
     "--layers", "2", "--units", "16", "--block_size", "4", "--max_iters", "12", "--batch_size", "16", "--eval_interval",
@@ -132,7 +133,7 @@ def test_wrong_requests_are_refused(
 
 
 def test_every_method_is_a_setting_that_train_takes(text: str, tmp_path: Path) -> None:
-    from ffseq.config import from_flat
+    from ffseq.options import from_flat
 
     for method in METHODS.values():
         # Whatever was typed, a row is learned by the method that it is called by.

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ffseq.config import from_flat, to_flat
 from ffseq.defaults import MOST_SEEN, resolved
 from ffseq.errors import UsageError
+from ffseq.options import from_flat, to_flat
 
 OPEN = ("stack", "block_size", "layers", "units", "dropout", "batch_size", "learning_rate", "max_iters")
 

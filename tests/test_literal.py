@@ -11,12 +11,13 @@ import torch.nn.functional as F
 from conftest import small_network
 from torch import Tensor
 
-from ffseq.config import LearningConfig, from_flat
+from ffseq.config import LearningConfig
 from ffseq.errors import Interrupted, UsageError
 from ffseq.goodness import normalised
 from ffseq.layers.literal import FOLLOWING, LiteralLayer
 from ffseq.literal import candidate_goodness, learn_literal, literal_layers, threshold_of, wrong_characters
 from ffseq.network import SequenceNetwork
+from ffseq.options import from_flat
 from ffseq.randomness import generator, keep_mask
 from ffseq.runs import load_network, train
 

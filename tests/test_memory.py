@@ -14,12 +14,13 @@ from hypothesis import strategies as st
 
 from ffseq.baselines.twin import backpropagate
 from ffseq.checkpoint import load_checkpoint
-from ffseq.config import LearningConfig, from_flat
+from ffseq.config import LearningConfig
 from ffseq.errors import Interrupted, UsageError
 from ffseq.layers.memory import MemoryLayer
 from ffseq.learning import learn
 from ffseq.network import SequenceNetwork
 from ffseq.optim import RowAdagrad
+from ffseq.options import from_flat
 from ffseq.randomness import generator
 from ffseq.runs import train
 from ffseq.scoring import evaluate

@@ -7,10 +7,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ffseq.config import TrainConfig, from_flat, to_flat
+from ffseq.config import TrainConfig
 from ffseq.errors import UsageError
 from ffseq.negatives import Negatives, corrupt, draw
 from ffseq.objective import SOURCES, check_combination, excludes_truth, readout_temperature, signal
+from ffseq.options import from_flat, to_flat
 from ffseq.randomness import generator
 
 SOURCES_ALL = ["sampled", "expected", "argmax", "unigram", "corrupted"]

@@ -22,9 +22,9 @@ from ffseq.alphabet import Alphabet
 from ffseq.blocks import blocks_of_stream, blocks_of_symbols
 from ffseq.checkpoint import load_checkpoint
 from ffseq.cli import main
-from ffseq.config import from_flat
 from ffseq.errors import FfseqError, Interrupted, UsageError
 from ffseq.markov import markov_text
+from ffseq.options import from_flat
 from ffseq.runs import train
 
 TEXT = "the cat sat on the mat and the dog ran to the log; " * 40

@@ -16,10 +16,10 @@ import torch
 import torch.nn.functional as F
 
 from ffseq.checkpoint import load_checkpoint
-from ffseq.config import from_flat
 from ffseq.corpus import cache_folder, load_corpus
 from ffseq.errors import FfseqError, Interrupted, UsageError
 from ffseq.evaluation import evaluate_segments, fit_temperature
+from ffseq.options import from_flat
 from ffseq.progress import Progress
 from ffseq.resume import resumed
 from ffseq.runs import train

@@ -9,9 +9,9 @@ from typing import Any
 
 from ffseq.commands.common import make_parser, make_progress, print_json, print_table
 from ffseq.commands.train import settings_by
-from ffseq.config import from_flat
 from ffseq.errors import UsageError, nearest
 from ffseq.interrupt import Interrupt
+from ffseq.options import from_flat
 
 OWN = ("methods", "seeds", "learning_rates", "dropouts", "search_share", "results")
 

@@ -85,7 +85,8 @@ def load_preset(name: str) -> dict[str, Any]:
         raise FfseqError(f"{path} is not readable YAML: {' '.join(str(error).split())}") from error
     if not isinstance(options, dict) or not all(isinstance(key, str) for key in options):
         raise FfseqError(f"{path} has to hold options, one `name: value` a line")
-    from ffseq.config import TrainConfig, to_flat
+    from ffseq.config import TrainConfig
+    from ffseq.options import to_flat
 
     known = list(to_flat(TrainConfig()))
     for key in options:

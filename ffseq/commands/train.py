@@ -18,9 +18,10 @@ from ffseq.commands.common import (
     print_json,
     print_table,
 )
-from ffseq.config import GROUPS, CorpusConfig, from_flat
+from ffseq.config import CorpusConfig
 from ffseq.errors import UsageError
 from ffseq.interrupt import Interrupt
+from ffseq.options import GROUPS, from_flat
 
 _TITLES = {
     "text": "the text",

@@ -10,9 +10,10 @@ import torch.nn.functional as F
 from conftest import small_network
 
 from ffseq.baselines.twin import backpropagate
-from ffseq.config import LearningConfig, from_flat
+from ffseq.config import LearningConfig
 from ffseq.goodness import normalised
 from ffseq.learning import learn
+from ffseq.options import from_flat
 from ffseq.randomness import generator
 from ffseq.runs import train
 
