@@ -6,9 +6,9 @@ import sys
 from pathlib import Path
 
 from ffseq.commands.common import add_compute_options, make_parser, parse, print_json
-from ffseq.config import LARGEST
 from ffseq.errors import FfseqError, UsageError
 from ffseq.interrupt import Interrupt, nothing_to_save
+from ffseq.options import LARGEST
 
 
 def run(verb: str, arguments: list[str], interrupted: Interrupt) -> int:
