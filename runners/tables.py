@@ -131,6 +131,29 @@ def depth() -> str:
     return "\n".join(rows)
 
 
+def between() -> str:
+    """Bits of every method with each kind of black box between the layers."""
+    results = json.loads((HERE / "results" / "between.json").read_text(encoding="utf-8"))
+    methods = list(next(iter(results.values())))
+    rows = ["| between the layers | " + " | ".join(methods) + " |", "|---" * (len(methods) + 1) + "|"]
+    for kind, found in results.items():
+        cells = [spread([run["bits_per_character"] for run in found[name].values()], 3) for name in methods]
+        rows.append(f"| {'nothing' if kind == 'none' else kind} | " + " | ".join(cells) + " |")
+    return "\n".join(rows)
+
+
+def stream() -> str:
+    """Streams of different length: memory, bits, speed."""
+    results = json.loads((HERE / "results" / "stream.json").read_text(encoding="utf-8"))
+    rows = ["| characters | peak memory | bits per character, before each was learned | characters a second |",
+            "|---|---|---|---|"]  # fmt: skip
+    for one in results.values():
+        memory = f"{one['peak_memory_bytes'] / 2**20:.0f} MiB"
+        bits = f"{one['prequential_bits_per_character']:.3f} (entropy rate {one['entropy_rate']:.3f})"
+        rows.append(f"| {one['characters_seen']:,} | {memory} | {bits} | {one['characters_per_second']:,.0f} |")
+    return "\n".join(rows)
+
+
 def spread(values: list[float], digits: int) -> str:
     """Mean ± standard deviation."""
     mean = f"{statistics.mean(values):.{digits}f}"
@@ -142,6 +165,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "compare_aesop": lambda: comparison("aesop"),
     "compare_aesop_book": lambda: comparison("aesop_book"),
     "depth": depth,
+    "between": between,
+    "stream": stream,
     "literal": literal,
     "records": records,
 }

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from ffseq.alphabet import Alphabet
+from ffseq.cli import main
 from ffseq.config import NetworkConfig
 from ffseq.network import SequenceNetwork
 
@@ -35,3 +38,43 @@ def small_network(
     """A net small enough to check against autograd."""
     config = NetworkConfig(block_size=block_size, units=units, layers=layers, dropout=0.0, **options)  # type: ignore[arg-type]
     return SequenceNetwork(config, Alphabet.of_characters(alphabet), seed=seed)
+
+
+#: A short text, and options for a net that learns it in a moment.
+TEXT = "the cat sat on the mat and the dog ran to the log; " * 60
+QUICK = [
+    "--layers", "2", "--units", "16", "--block_size", "5", "--batch_size", "16", "--max_iters", "20",
+    "--log_interval", "5", "--threads", "1", "--dtype", "float32",
+]  # fmt: skip
+
+
+@pytest.fixture
+def text(tmp_path: Path) -> str:
+    path = tmp_path / "text.txt"
+    path.write_text(TEXT, encoding="utf-8")
+    return str(path)
+
+
+@pytest.fixture
+def run_folder(text: str, tmp_path: Path) -> str:
+    folder = str(tmp_path / "run")
+    assert main(["train", text, *QUICK, "--out_dir", folder, "--quiet"]) == 0
+    return folder
+
+
+def as_json(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:
+    capsys.readouterr()
+    assert main([*arguments, "--json"]) == 0
+    return json.loads(capsys.readouterr().out.splitlines()[-1])
+
+
+def refused(capsys: pytest.CaptureFixture[str], *arguments: str, status: int | None = None) -> str:
+    """The sentence with which a command is refused: exit 1 or 2, no traceback, one line."""
+    capsys.readouterr()
+    code = main(list(arguments))
+    error = capsys.readouterr().err
+    assert code == status if status is not None else code in (1, 2)
+    assert error.startswith("ffseq: ")
+    assert "Traceback" not in error
+    assert len(error.strip().splitlines()) == 1
+    return error

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from conftest import TEXT
 
 from ffseq.checkpoint import load_checkpoint
 from ffseq.corpus import cache_folder, load_corpus
@@ -26,19 +27,11 @@ from ffseq.runs import train
 from ffseq.scoring import evaluate, floors_if_asked, load_network
 from ffseq.windows import contexts_at
 
-TEXT = "the cat sat on the mat and the dog ran to the log; " * 60
 SMALL = {
     "stack": "window", "layers": 2, "units": 24, "block_size": 6, "dropout": 0.25, "batch_size": 32, "max_iters": 40,
     "learning_rate": 1e-3, "eval_interval": 10, "log_interval": 5, "sample_interval": 0, "floors": "no", "threads": 1,
     "dtype": "float32", "alphabet": "characters",
 }  # fmt: skip
-
-
-@pytest.fixture
-def text(tmp_path: Path) -> str:
-    path = tmp_path / "text.txt"
-    path.write_text(TEXT, encoding="utf-8")
-    return str(path)
 
 
 def go(text: str, folder: Path, **options: Any) -> dict[str, Any]:
