@@ -13,7 +13,7 @@ Shape letters: n symbols in order, V alphabet size, M predictors.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -88,14 +88,15 @@ def mixture_on(
     segments: Sequence[Segment],
     *,
     learn_on: bool = False,
+    progress: Callable[[int], None] = lambda done: None,
 ) -> tuple[tuple[float, float], tuple[float, float], tuple[float, float]]:
     """Total bits and accuracy of the mixture, of the net and of the box, each on the segments of `symbols` (N,).
 
-    learn_on: the layers learn what they have predicted (see `ffseq.learning_on`). The net must not have a box of its
-    own.
+    learn_on: the layers learn what they have predicted (see `ffseq.learning_on`). progress: called with the number of
+    positions that the net has predicted. The net must not have a box of its own.
     """
     tables = [torch.from_numpy(table) for table in box.each_of_text(symbols, *positions_of(segments))]
-    net = predictions(network, symbols, segments, learn_on=learn_on)
+    net = predictions(network, symbols, segments, learn_on=learn_on, progress=progress)
     targets = torch.from_numpy(scored_symbols(symbols, segments))
     mixed = Mixer(1 + len(tables)).mix([net, *tables], targets)
     return figures_of(mixed, targets), figures_of(net, targets), figures_of(_log_p(tables[-1]), targets)

@@ -105,15 +105,18 @@ def evaluate(
     box, net_alone = network.black_box, None
     box_alone = box_alone_of(network, text, part)
     at_rest = {key: figures(evaluation, part)[key] for key in ("bits_per_character", "accuracy")} if learn_on else None
+
+    def done(positions: int) -> None:
+        progress.status(f"{'learning on' if learn_on else 'mixing'}: {positions / part.symbols:.0%}")
+
     if learn_on and black_box == "none":
-        progress.status("learning on")
-        log_p = predictions(network, text.symbols, part.segments, learn_on=True)
+        log_p = predictions(network, text.symbols, part.segments, learn_on=True, progress=done)
         bits, accuracy = figures_of(log_p, torch.from_numpy(scored_symbols(text.symbols, part.segments)))
         evaluation = replace(evaluation, bits=bits, accuracy=accuracy)
     if black_box != "none":
-        progress.status("mixing with the black box")
+        progress.status("counting for the black box")
         box = _box_for(network, text, black_box, progress)
-        mixed, *both = mixture_on(network, box, text.symbols, part.segments, learn_on=learn_on)
+        mixed, *both = mixture_on(network, box, text.symbols, part.segments, learn_on=learn_on, progress=done)
         evaluation = replace(evaluation, bits=mixed[0], accuracy=mixed[1])
         net_alone, box_alone = ({"bits_per_character": b / part.characters, "accuracy": a} for b, a in both)
     return {

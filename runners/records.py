@@ -5,7 +5,8 @@
     python runners/records.py --keep runs/records    keeps the run folders
 
 A cell is one `ffseq train` with a preset, as it is (`ff`) or by backpropagation (`twin`: the same net, start, batches
-and dropout); `ff` is then also scored while it learns on, alone and on a black box that counts on (`ffseq evaluate
+and dropout; `twin-equal-work`: so many updates that it has the multiplications of `ff`, not its characters); `ff` is
+then also scored while it learns on, alone and on a black box that counts on (`ffseq evaluate
 --learn_on true --black_box online`). A finished cell is not computed again. Each runs on one thread, so two runners may
 work side by side on two cores.
 """
@@ -22,6 +23,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+from ffseq.commands.presets import load_preset
+from ffseq.corpus import load_corpus
+from ffseq.options import from_flat
+from ffseq.work import multiplications
+
 RESULTS = Path(__file__).parent / "results" / "records.json"
 
 #: name of a corpus and size → what follows `ffseq train` on the command line
@@ -32,7 +38,7 @@ CORPORA: dict[str, list[str]] = {
     "text8-prefix": ["text8-prefix"],
     "enwik8-prefix": ["enwik8-prefix"],
 }
-METHODS: dict[str, list[str]] = {"ff": [], "twin": ["--method", "twin"]}
+METHODS: dict[str, list[str]] = {"ff": [], "twin": ["--method", "twin"], "twin-equal-work": ["--method", "twin"]}
 KEPT = (
     "corpus", "bits_per_character", "accuracy", "bits_per_byte", "validation_bits_per_character", "parameters",
     "characters_seen", "iterations", "learning_seconds", "temperature", "seed", "dtype", "floors",
@@ -42,7 +48,7 @@ KEPT = (
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--corpora", default=",".join(CORPORA), help="which, separated by commas")
-    parser.add_argument("--methods", default=",".join(METHODS), help="which, separated by commas")
+    parser.add_argument("--methods", default="ff,twin", help=f"which, separated by commas: {', '.join(METHODS)}")
     parser.add_argument("--seeds", default="0,1,2", help="seeds, separated by commas")
     parser.add_argument("--keep", default=None, help="a folder for the run folders, which are thrown away without it")
     options = parser.parse_args()
@@ -72,6 +78,8 @@ def record(corpus: str, method: str, seed: str, cell: dict[str, Any]) -> None:
 def measure(corpus: str, method: str, seed: str, folder: Path) -> dict[str, Any]:
     """Train, and for `ff` score on a black box; through the command line, timed as a user would with a watch."""
     arguments = [*CORPORA[corpus], *METHODS[method], "--seed", seed, "--threads", "1"]
+    if method == "twin-equal-work":
+        arguments += ["--max_iters", str(updates_for_equal_work(CORPORA[corpus]))]
     began = time.monotonic()
     result = said(["train", *arguments, "--sample_interval", "0", "--out_dir", str(folder), "--resume", "auto"])
     cell = {key: result[key] for key in KEPT}
@@ -92,6 +100,15 @@ def measure(corpus: str, method: str, seed: str, folder: Path) -> dict[str, Any]
         f"{cell['command']}: {cell['bits_per_character']:.4f} bits per character, {cell['seconds']:.0f} s", flush=True
     )
     return cell
+
+
+def updates_for_equal_work(words: list[str]) -> int:
+    """Updates of the twin that cost as many multiplications as Forward-Forward's run does."""
+    config = from_flat(load_preset(words[-1]))
+    text = load_corpus(config.text.corpus, alphabet=config.text.alphabet, split_rule=config.text.split_rule)
+    assert config.run.max_iters is not None
+    ff, twin = (multiplications(config.network, len(text.alphabet), method) for method in ("ff", "twin"))
+    return round(config.run.max_iters * ff / twin)
 
 
 def said(words: list[str]) -> dict[str, Any]:
