@@ -55,7 +55,7 @@ def learn(
     past: Past | None = None,
     black_box: Tensor | None = None,
 ) -> Update:
-    """Compute every layer's change for one batch; no weight is touched.
+    """Compute every layer's change for one batch; no weight is touched, but a memory gives its free rows away.
 
     contexts: (B, K) int64, or (T, S, K) for a causal stack, B = T·S; targets: (B,) int64; unigram: (V,) frequencies
     for negatives of that name. All random choices (dropout masks, negatives) come from `random`. past:
@@ -64,6 +64,8 @@ def learn(
     """
     batch = targets.shape[0]
     size = len(network.alphabet)
+    if network.memory is not None:
+        network.memory.claim(contexts.flatten(0, -2))
     if source_of(learning) == "corrupted":
         contexts = torch.cat([contexts, corrupt(contexts, size, learning.corruption, random)])
     hidden = learning.hidden == "learned"

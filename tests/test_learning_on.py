@@ -32,7 +32,9 @@ NETS = {
 def trained(name: str) -> SequenceNetwork:
     network = small_network(**NETS[name])  # type: ignore[arg-type]
     if network.memory is not None:
+        network.memory.claim(contexts_at(TEXT, np.arange(100), 6, 5))
         network.memory.candidates.normal_(generator=torch.Generator().manual_seed(3))
+        network.memory.candidates[network.memory.owners == 0] = 0
     return network
 
 

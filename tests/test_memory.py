@@ -61,6 +61,36 @@ def test_different_contexts_rarely_share_a_row() -> None:
     assert different > 0.98 * expected
 
 
+@given(seed=st.integers(0, 50), bits=st.integers(1, 6), n=st.integers(1, 40))
+@settings(deadline=None, max_examples=40)
+def test_a_row_belongs_to_the_first_context_that_learned_with_it(seed: int, bits: int, n: int) -> None:
+    memory = MemoryLayer(alphabet_size=3, lengths=(1, 2, 4), rows=1 << bits)
+    contexts = torch.randint(0, 4, (n, 4), generator=torch.Generator().manual_seed(seed))
+    assert not memory(contexts).keep.any()  # nothing was learned: nothing is on
+    half = n // 2
+    memory.claim(contexts[:half])
+    memory.claim(contexts)
+    recall = memory(contexts)
+    owner: dict[int, tuple[int, ...]] = {}
+    for place, row in enumerate(contexts.tolist()):
+        for column, length in enumerate((1, 2, 4)):
+            mine = tuple(row[:length])
+            first = owner.setdefault(int(recall.rows[place, column]), mine)
+            assert recall.keep[place, column] == (first == mine)
+
+
+def test_a_full_memory_serves_those_who_came_first() -> None:
+    memory = MemoryLayer(alphabet_size=3, lengths=(4,), rows=4)
+    early, late = torch.cartesian_prod(*[torch.arange(4)] * 4).split(128)
+    memory.claim(early)
+    before = memory(early)
+    memory.claim(late)
+    assert torch.equal(memory(early).keep, before.keep)
+    assert before.keep.sum() == 4
+    assert not memory(late).keep.any()
+    assert memory(early, torch.ones(128, 1), 0.5).keep.sum() == 8  # what dropout leaves counts more
+
+
 @pytest.mark.parametrize("scope", ["own", "below", "all"])
 def test_its_change_is_the_gradient_of_its_own_objective(scope: str) -> None:
     network = small_network(**LENGTHS, memory_dropout=0.5).double()

@@ -32,6 +32,8 @@ def backpropagate(
     score. Arguments and random choices are the same; the scope plays no part.
     """
     batch = targets.shape[0]
+    if network.memory is not None:
+        network.memory.claim(contexts.flatten(0, -2))
     if source_of(learning) == "corrupted":
         contexts = torch.cat([contexts, corrupt(contexts, len(network.alphabet), learning.corruption, random)])
     layers = list(network.stack())
