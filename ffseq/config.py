@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -115,7 +116,11 @@ class LearningConfig:
     greedy: bool = False
     """Literal stack: one layer after the other, in equal shares of the run, instead of all at once."""
     calibrate: bool = False
-    """Fit the read-out temperature on validation text even where theory gives one: on small texts nets are too sure."""
+    """Fit the read-out temperature on validation text even where theory gives one, and how much each layer counts: on
+    small texts nets are too sure."""
+    gains: str | None = None
+    """How much each length of context of the memory, and then each layer, counts in the prediction, separated by
+    commas. By default 1 each, or with calibrate fitted on validation text."""
 
 
 @dataclass(frozen=True)
@@ -207,6 +212,17 @@ def lengths_of(text: str) -> tuple[int, ...]:
     if not lengths or lengths[0] < 1:
         raise UsageError(f"--memory_lengths has to be whole numbers from 1, separated by commas, got {text!r}")
     return lengths
+
+
+def gains_of(text: str) -> tuple[float, ...]:
+    """Gains from numbers separated by commas. Raises UsageError."""
+    try:
+        gains = tuple(float(number) for number in text.split(","))
+    except ValueError:
+        gains = ()
+    if not gains or not all(math.isfinite(gain) and gain >= 0 for gain in gains):
+        raise UsageError(f"--gains has to be numbers from 0, separated by commas, got {text!r}")
+    return gains
 
 
 def source_of(learning: LearningConfig) -> Source:

@@ -49,7 +49,7 @@ def learn(
     targets: Tensor,
     learning: LearningConfig,
     *,
-    random: torch.Generator,
+    random: torch.Generator | None,
     drop: float = 0.0,
     unigram: Tensor | None = None,
     past: Past | None = None,
@@ -58,9 +58,9 @@ def learn(
     """Compute every layer's change for one batch; no weight is touched, but a memory gives its free rows away.
 
     contexts: (B, K) int64, or (T, S, K) for a causal stack, B = T·S; targets: (B,) int64; unigram: (V,) frequencies
-    for negatives of that name. All random choices (dropout masks, negatives) come from `random`. past:
-    what a causal stack remembers, see `SequenceNetwork.upward`. black_box: its log probabilities (B, V), a constant
-    in every score.
+    for negatives of that name. All random choices (dropout masks, negatives) come from `random`; None: a net at rest,
+    for objectives that draw nothing. past: what a causal stack remembers, see `SequenceNetwork.upward`. black_box: its
+    log probabilities (B, V), a constant in every score.
     """
     batch = targets.shape[0]
     size = len(network.alphabet)
@@ -148,7 +148,7 @@ def layer_signal(
     learning: LearningConfig,
     scores: Tensor,
     targets: Tensor,
-    random: torch.Generator,
+    random: torch.Generator | None,
     *,
     layers: int,
     unigram: Tensor | None,

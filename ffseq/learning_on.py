@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 import numpy as np
 import torch
@@ -69,8 +68,6 @@ class Learner:
 
     def __init__(self, network: SequenceNetwork) -> None:
         self.network = network
-        # The pass that learns is the pass that predicts: nothing is left out.
-        network.config = replace(network.config, memory_dropout=0.0)
         self.layers: list[nn.Module] = list(network.stack())
         memories = [weight for one in self.layers if isinstance(one, MemoryLayer) for weight in one.parameters()]
         rest = [
@@ -95,7 +92,7 @@ class Learner:
             contexts,
             one.targets,
             LEARNING,
-            random=torch.Generator(),
+            random=None,  # the pass that learns is the pass that predicts
             past=past,
             black_box=one.black_box,
         )

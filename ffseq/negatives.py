@@ -73,7 +73,7 @@ def draw(
     return Negatives(weights, q.clamp(min=1e-30).log())
 
 
-def corrupt(contexts: Tensor, alphabet_size: int, share: float, generator: torch.Generator) -> Tensor:
+def corrupt(contexts: Tensor, alphabet_size: int, share: float, generator: torch.Generator | None) -> Tensor:
     """Contexts (B, K) int64 with a share of their symbols replaced by uniform ones; padding stays padding."""
     random = torch.randint(0, alphabet_size, contexts.shape, generator=generator, device=contexts.device)
     change = torch.rand(contexts.shape, generator=generator, device=contexts.device) < share

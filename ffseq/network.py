@@ -63,9 +63,11 @@ class SequenceNetwork(nn.Module):
     """A stack of layers that predicts the next symbol.
 
     config needs `block_size`, `layers` and `units` to be set. Initial weights depend on `seed` alone. `temperature` is
-    the read-out temperature T, `prior` (V,) an offset in nats: P(next | context) = softmax(S / T + prior).
+    the read-out temperature T, `prior` (V,) an offset in nats: P(next | context) = softmax(S / T + prior). `gains` (G,)
+    say how much each length of context of a memory, and then each layer, counts at rest (see `ffseq.calibration`).
     """
 
+    gains: Tensor
     temperature: Tensor
     prior: Tensor
 
@@ -93,6 +95,7 @@ class SequenceNetwork(nn.Module):
             if config.memory
             else None
         )
+        self.register_buffer("gains", torch.ones(len(self.memory.lengths if self.memory else ()) + config.layers))
         self.register_buffer("temperature", torch.ones(()))
         self.register_buffer("prior", torch.zeros(size))
 
@@ -149,10 +152,11 @@ class SequenceNetwork(nn.Module):
         contexts: (B, K) int64, or for a causal stack (T, S, K), with B = T·S positions. past: what the layers of a
         causal stack remember of the text before; empty at the beginning, and changed so that the next call goes on.
         slots: what a literal stack has in its candidate slot, (m, B) int64, by default what its read-out needs; the
-        activities then have m·B rows.
+        activities then have m·B rows. random: None at rest; in learning the source of what is left out.
 
         A generator: whoever asks for one layer after the other can let each go as soon as it has learned. With
-        `drop`, units are left out at random; the mask of a layer is drawn from `random`.
+        `drop`, units are left out at random; the mask of a layer is drawn from `random`. At rest, activities count as
+        much as their gains say.
         """
         units: Tensor | None = None
         strings = contexts.shape[1] if self.is_causal else 1
@@ -162,7 +166,11 @@ class SequenceNetwork(nn.Module):
             if random is not None and self.config.memory_dropout:
                 shape = (len(contexts), len(self.memory.lengths))
                 found, dropped = keep_mask(shape, self.config.memory_dropout, random, contexts.device)
-            yield self.memory, None, self.memory(contexts, found, dropped)
+            recall = self.memory(contexts, found, dropped)
+            if random is None:
+                recall = Recall(recall.rows, recall.keep * self.gains[: len(self.memory.lengths)])
+            yield self.memory, None, recall
+        gains = self.gains[-len(self.layers) :].tolist()
         for number, layer in enumerate(self._window_layers()):
             below = None
             if units is not None and self.is_causal:
@@ -181,6 +189,8 @@ class SequenceNetwork(nn.Module):
                 activity = layer.activity(contexts, slots, units, keep, dropped, dtype=self.products)
             else:
                 activity = layer(contexts, below, keep, dropped, dtype=self.products)
+                if random is None:
+                    activity = Activity(activity.units, gains[number])
             yield layer, below, activity
             units = normalised(activity.units)
             if self.config.between != "none" and number + 1 < len(self.layers):

@@ -13,6 +13,7 @@ from ffseq.config import (
     OptimiserConfig,
     RunConfig,
     TrainConfig,
+    gains_of,
     lengths_of,
     source_of,
 )
@@ -115,6 +116,17 @@ def check(config: TrainConfig) -> None:
         raise UsageError(f"--black_box does not go with {what}: leave one of them out")
     if learn.calibrate and learn.temperature is not None:
         raise UsageError("--temperature and --calibrate do not go together: it is either given or fitted")
+    if learn.gains is not None:
+        given, lengths = len(gains_of(learn.gains)), len(lengths_of(net.memory_lengths)) if net.memory else 0
+        if learn.calibrate:
+            raise UsageError("--gains and --calibrate do not go together: they are either given or fitted")
+        if net.stack == "literal":
+            raise UsageError("a literal stack has no --gains: leave them out")
+        if net.layers is not None and given != lengths + net.layers:
+            raise UsageError(
+                f"--gains has {given} numbers, but there are {lengths} lengths of context in the memory and "
+                f"{net.layers} layers"
+            )
     if learn.threshold is not None and not math.isfinite(learn.threshold):
         raise UsageError(f"--threshold has to be a finite number, got {learn.threshold}")
     if net.stack == "literal":

@@ -20,8 +20,9 @@ import torch
 from torch import Tensor
 
 from ffseq.baselines.twin import backpropagate
+from ffseq.calibration import fit_gains
 from ffseq.checkpoint import Checkpoint, save_checkpoint
-from ffseq.config import TrainConfig, source_of
+from ffseq.config import TrainConfig, gains_of, source_of
 from ffseq.corpus import Corpus, Segment
 from ffseq.errors import FfseqError
 from ffseq.evaluation import Evaluation, evaluate_segments, fit_temperature, leading
@@ -236,9 +237,15 @@ class Trainer:
     def _evaluate(self) -> None:
         state, part = self.state, self.corpus.validation
         if self.fitting:
+            self.shown.gains.fill_(1.0)
             fitted = fit_temperature(self.shown, self.corpus.symbols, self.fitting)
-            for network in {id(n): n for n in (self.shown, self.network)}.values():
+            nets = list({id(n): n for n in (self.shown, self.network)}.values())
+            for network in nets:
                 network.temperature.fill_(fitted)
+            if self.config.learning.calibrate and self.config.network.stack != "literal":
+                gains = fit_gains(self.shown, self.corpus.symbols, self.fitting)
+                for network in nets:
+                    network.gains.copy_(gains)
         seen = state.step * self.batch_size
         if part is None:
             # Nothing to choose by, but units that have died show on training text as well.
@@ -334,6 +341,8 @@ class Trainer:
                 temperature = 1.0 if self.config.network.readout == "softmax" else None
         for network in (self.network, self.shown):
             network.temperature.fill_(temperature or 1.0)
+            if learning.gains is not None:
+                network.gains.copy_(torch.tensor(gains_of(learning.gains)))
             if self.unigram is not None and learning.objective != "nce":
                 # Against the frequencies q a threshold learns log P/q, and log P/(q(1 − q)) where the truth, drawn
                 # with its own frequency, is left out: the read-out puts back what is missing.

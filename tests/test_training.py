@@ -101,7 +101,7 @@ def test_state_dict_holds_every_weight(text: str, tmp_path: Path) -> None:
     network, checkpoint = load_network(tmp_path / "run")
     names = {f"layers.{n}.{kind}" for n in range(2) for kind in ("bias", "candidates", "candidate_bias")}
     names |= {"layers.0.context", "layers.1.context", "layers.1.below"}
-    assert names | {"temperature", "prior"} == set(checkpoint.model)
+    assert names | {"gains", "temperature", "prior"} == set(checkpoint.model)
     assert sum(value.numel() for name, value in checkpoint.model.items() if name in names) == network.parameter_count()
 
 
@@ -197,7 +197,7 @@ def test_hidden_random_leaves_hidden_weights_as_they_were(text: str, tmp_path: P
     after = weights(tmp_path / "longer")
     for name, value in before.items():
         hidden = name.split(".")[-1] in ("context", "below", "bias")
-        assert torch.equal(value, after[name]) == hidden or name in ("temperature", "prior"), name
+        assert torch.equal(value, after[name]) == hidden or name in ("gains", "temperature", "prior"), name
 
 
 @pytest.mark.parametrize(
@@ -321,7 +321,7 @@ def test_a_net_that_is_too_sure_is_calibrated(text: str, tmp_path: Path) -> None
     calibrated = go(str(path), tmp_path / "calibrated", **options, calibrate=True)
     assert sure["temperature"] == 1.0
     assert calibrated["temperature"] > 2
-    assert calibrated["accuracy"] == sure["accuracy"]
+    assert calibrated["accuracy"] == pytest.approx(sure["accuracy"], abs=0.02)
     assert calibrated["bits_per_character"] < min(3.03, sure["bits_per_character"] - 0.03)
     with pytest.raises(UsageError, match="--calibrate"):
         go(text, tmp_path / "both", calibrate=True, temperature=2.0)
