@@ -111,6 +111,8 @@ class LearningConfig:
     negatives_from: Literal["softmax", "first", "goodness"] = "softmax"
     """Literal stack: wrong characters are drawn from the softmax read-out, or from the goodness of every candidate in
     the first layer, or summed over all layers."""
+    recompute: bool = False
+    """Scope all: go up a second time to learn, so that no more than two layers' activities are held at once."""
     peer_normalisation: float = 0.0
     """Literal stack: λ, how strongly units are pushed towards the mean activity of their layer."""
     greedy: bool = False

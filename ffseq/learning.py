@@ -11,7 +11,6 @@ signal was computed from:
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -70,42 +69,57 @@ def learn(
         contexts = torch.cat([contexts, corrupt(contexts, size, learning.corruption, random)])
     hidden = learning.hidden == "learned"
     changes: list[dict[str, Tensor]] = []
+    means: list[tuple[Tensor, Tensor]] = []
     readers: Readers | None = None
     waiting: list[tuple[WindowLayer | MemoryLayer, Below | None, Activity | Recall, Tensor]] = []
-    goodness = []
     total: Tensor | None = None
-    upward = network.upward(contexts, past=past, drop=drop, random=random)
-    for number, (layer, below, activity) in enumerate(upward, start=1):
-        own = goodness_of(layer, activity)
+    recompute = learning.recompute and learning.scope == "all"
+    begin = (random.get_state() if random is not None else None, dict(past) if past is not None else None)
+
+    def let_learn(
+        layer: WindowLayer | MemoryLayer,
+        below: Below | None,
+        activity: Activity | Recall,
+        own: Tensor,
+        shared: Tensor,
+        negatives: Negatives,
+    ) -> None:
+        nonlocal readers
         if readers is None and isinstance(layer, WindowLayer) and layer.context is not None and hidden:
             readers = layer.readers(contexts.flatten(0, -2))
+        changes.append(_change(layer, readers, below, activity, shared / batch, hidden))
+        means.append(means_of(own, targets, negatives))
+
+    number = 0
+    for layer, below, activity in network.upward(contexts, past=past, drop=drop, random=random):
+        number += 1
+        own = goodness_of(layer, activity)
         total = own if total is None else total + own
         if learning.scope == "all":
-            waiting.append((layer, below, activity, own))
+            if not recompute:
+                waiting.append((layer, below, activity, own))
             continue
         score, count = (own, 1) if learning.scope == "own" else (total, number)
         if black_box is not None:
             score = score + black_box
-        shared, negatives = layer_signal(network, learning, score, targets, random, layers=count, unigram=unigram)
-        changes.append(_change(layer, readers, below, activity, shared / batch, hidden))
-        goodness.append((own, negatives))
+        let_learn(
+            layer, below, activity, own,
+            *layer_signal(network, learning, score, targets, random, layers=count, unigram=unigram),
+        )  # fmt: skip
     assert total is not None
     if learning.scope == "all":
-        shared, negatives = layer_signal(
-            network,
-            learning,
-            total if black_box is None else total + black_box,
-            targets,
-            random,
-            layers=len(waiting),
-            unigram=unigram,
-        )
-        shared = shared / batch
+        score = total if black_box is None else total + black_box
+        shared = layer_signal(network, learning, score, targets, random, layers=number, unigram=unigram)
+        if recompute:
+            # Up once more, under the same dropout and from the same past, letting each layer go as it has learned.
+            if random is not None:
+                assert begin[0] is not None
+                random.set_state(begin[0])
+            for layer, below, activity in network.upward(contexts, past=begin[1], drop=drop, random=random):
+                let_learn(layer, below, activity, goodness_of(layer, activity), *shared)
         for layer, below, activity, own in waiting:
-            changes.append(_change(layer, readers, below, activity, shared, hidden))
-            goodness.append((own, negatives))
-    owns, drawn = zip(*goodness, strict=True)
-    positive, negative = means_of(owns, targets, drawn)
+            let_learn(layer, below, activity, own, *shared)
+    positive, negative = (torch.stack(side) for side in zip(*means, strict=True))
     return Update(changes, *bits_under(network, total, targets, black_box), positive, negative, total[:batch])
 
 
@@ -124,12 +138,10 @@ def _change(
     return layer.change(readers, below, activity, signal, hidden=hidden)
 
 
-def means_of(goodness: Sequence[Tensor], targets: Tensor, negatives: Sequence[Negatives]) -> tuple[Tensor, Tensor]:
-    """Mean goodness of positives and of negatives in each layer, (L,) each, from each layer's goodness (B, V)."""
+def means_of(own: Tensor, targets: Tensor, negatives: Negatives) -> tuple[Tensor, Tensor]:
+    """Mean goodness of positives and of negatives in a layer, from its goodness (B or 2B, V)."""
     batch = targets.shape[0]
-    positive = [own[:batch].gather(1, targets[:, None]).mean() for own in goodness]
-    negative = [(own[-batch:] * n.weights).sum(1).mean() for own, n in zip(goodness, negatives, strict=True)]
-    return torch.stack(positive), torch.stack(negative)
+    return own[:batch].gather(1, targets[:, None]).mean(), (own[-batch:] * negatives.weights).sum(1).mean()
 
 
 def bits_under(

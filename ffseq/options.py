@@ -116,6 +116,15 @@ def check(config: TrainConfig) -> None:
         raise UsageError(f"--black_box does not go with {what}: leave one of them out")
     if learn.calibrate and learn.temperature is not None:
         raise UsageError("--temperature and --calibrate do not go together: it is either given or fitted")
+    if net.stack == "causal" and source_of(learn) == "corrupted":
+        raise UsageError(
+            "--negatives corrupted are windows of their own, a causal stack learns whole strings: use --stack window"
+        )
+    if learn.recompute and (learn.scope != "all" or learn.method == "twin" or net.stack == "literal"):
+        raise UsageError(
+            "--recompute is for scope all: layers in scope own and below, and those of a literal stack, let go of what "
+            "they did as it is, and backpropagation needs all of it"
+        )
     if learn.gains is not None:
         given, lengths = len(gains_of(learn.gains)), len(lengths_of(net.memory_lengths)) if net.memory else 0
         if learn.calibrate:

@@ -12,10 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ffseq.config import LearningConfig
+from ffseq.errors import UsageError
 from ffseq.evaluation import evaluate_segments
 from ffseq.layers.causal import with_past
 from ffseq.learning import learn
 from ffseq.network import Past, SequenceNetwork
+from ffseq.options import from_flat
 from ffseq.randomness import generator
 from ffseq.sampling import bits_of, prompt_context
 from ffseq.splits import Segment
@@ -224,3 +226,8 @@ def test_some_strings_see_nothing_before_their_first_character() -> None:
     assert 0.3 < alone.float().mean() < 0.7
     for string, row in zip(contexts[alone].tolist(), targets[alone].tolist(), strict=True):
         assert string[2] == [row[1], row[0], 200, 200]
+
+
+def test_corrupted_windows_are_refused() -> None:
+    with pytest.raises(UsageError, match="--stack window"):
+        from_flat({"stack": "causal", "objective": "threshold", "negatives": "corrupted"})

@@ -93,7 +93,7 @@ def test_what_is_kept_does_not_grow_with_the_stream(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"optimiser": "sgd"}, {"scope": "below"}, {"negatives": "corrupted", "objective": "threshold"}]
+    "options", [{}, {"optimiser": "sgd"}, {"scope": "below"}, {"negatives": "argmax", "objective": "threshold"}]
 )
 def test_interrupted_and_resumed_it_is_the_same_stream(text: str, tmp_path: Path, options: dict[str, Any]) -> None:
     straight = go(text, tmp_path / "straight", **options)
