@@ -22,7 +22,7 @@ from torch import Tensor
 
 from ffseq.errors import FfseqError
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -163,7 +163,7 @@ def _fault(folder: Path) -> str | None:
     if manifest.get("format_version") != FORMAT_VERSION:
         return (
             f"{path} has format_version {manifest.get('format_version')!r}; this ffseq reads {FORMAT_VERSION}: "
-            "use the ffseq that wrote it, or a newer one."
+            "use the ffseq that wrote it."
         )
     for name, entry in files.items():
         file = folder / Path(name).name

@@ -82,7 +82,7 @@ METHODS: dict[str, Method] = {
                {"method": "ff", "hidden": "learned", "stack": "literal", "objective": "threshold",
                 "negatives": "sampled", "scope": "all", "literal_goodness": "mean", "goodness_scale": 10.0,
                 "candidate_init": 0.3, "negatives_from": "first", "readout": "both", "readout_from": 1,
-                "memory": 0, "between": "none", "black_box": "none"},
+                "memory": 0, "between": "none", "black_box": "none", "gains": None},
                "FF, the candidate goes through the whole net", rates=10.0),
     )
 }  # fmt: skip
@@ -146,6 +146,8 @@ class Comparison:
         """The settings that are best on validation text: the learning rate first, then dropout at that rate."""
         short = max(1, round(self.base["max_iters"] * self.search.share))
         options = self.base | method.options | {"max_iters": short, "seed": SEARCH_SEED}
+        # Only layers that wait for the sum of all have to go up twice to let go of what they did.
+        options["recompute"] = bool(options["recompute"] and method.method == "ff" and options["scope"] == "all")
         if options["dropout"] not in self.search.dropouts:
             options["dropout"] = sorted(self.search.dropouts)[len(self.search.dropouts) // 2]
         rates = tuple(rate * method.rates for rate in self.search.learning_rates)

@@ -222,8 +222,8 @@ def gains_of(text: str) -> tuple[float, ...]:
         gains = tuple(float(number) for number in text.split(","))
     except ValueError:
         gains = ()
-    if not gains or not all(math.isfinite(gain) and gain >= 0 for gain in gains):
-        raise UsageError(f"--gains has to be numbers from 0, separated by commas, got {text!r}")
+    if not gains or not all(math.isfinite(gain) for gain in gains):
+        raise UsageError(f"--gains has to be numbers separated by commas, got {text!r}")
     return gains
 
 

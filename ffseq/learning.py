@@ -58,8 +58,9 @@ def learn(
 
     contexts: (B, K) int64, or (T, S, K) for a causal stack, B = T·S; targets: (B,) int64; unigram: (V,) frequencies
     for negatives of that name. All random choices (dropout masks, negatives) come from `random`; None: a net at rest,
-    for objectives that draw nothing. past: what a causal stack remembers, see `SequenceNetwork.upward`. black_box: its
-    log probabilities (B, V), a constant in every score.
+    for objectives that draw nothing, which learns by what it predicts, temperature, prior and gains included. past:
+    what a causal stack remembers, see `SequenceNetwork.upward`. black_box: its log probabilities (B, V), a constant in
+    every score.
     """
     batch = targets.shape[0]
     size = len(network.alphabet)
@@ -100,16 +101,13 @@ def learn(
                 waiting.append((layer, below, activity, own))
             continue
         score, count = (own, 1) if learning.scope == "own" else (total, number)
-        if black_box is not None:
-            score = score + black_box
         let_learn(
             layer, below, activity, own,
-            *layer_signal(network, learning, score, targets, random, layers=count, unigram=unigram),
+            *layer_signal(network, learning, score, targets, random, black_box, layers=count, unigram=unigram),
         )  # fmt: skip
     assert total is not None
     if learning.scope == "all":
-        score = total if black_box is None else total + black_box
-        shared = layer_signal(network, learning, score, targets, random, layers=number, unigram=unigram)
+        shared = layer_signal(network, learning, total, targets, random, black_box, layers=number, unigram=unigram)
         if recompute:
             # Up once more, under the same dropout and from the same past, letting each layer go as it has learned.
             if random is not None:
@@ -161,15 +159,22 @@ def layer_signal(
     scores: Tensor,
     targets: Tensor,
     random: torch.Generator | None,
+    black_box: Tensor | None = None,
     *,
     layers: int,
     unigram: Tensor | None,
 ) -> tuple[Tensor, Negatives]:
     """The signal for scores S of B positives, or of B positives and then B negatives in contexts of their own.
 
-    layers: how many layers the score sums over. Returns the signal, of the shape of `scores`, and the negatives.
+    layers: how many layers the score sums over. Returns the signal, of the shape of `scores`, and the negatives. At
+    rest (random None) it is the signal on what the net predicts, softmax(S / T + prior + log q).
     """
     batch = targets.shape[0]
+    temperature = network.temperature if random is None else 1.0
+    if random is None:
+        scores = scores / temperature + network.prior
+    if black_box is not None:
+        scores = scores + black_box
     source = source_of(learning)
     negatives = draw(
         source,
@@ -190,7 +195,7 @@ def layer_signal(
         alpha=learning.alpha,
         negative_scores=scores[batch:] if len(scores) > batch else None,
     )
-    return (real if apart is None else torch.cat([real, apart])), negatives
+    return (real if apart is None else torch.cat([real, apart])) / temperature, negatives
 
 
 def threshold_of(network: SequenceNetwork, learning: LearningConfig, layers: int) -> float:

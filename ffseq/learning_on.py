@@ -1,9 +1,9 @@
 """A trained net that goes on learning: each block of a text is predicted, then learned, once, in order.
 
 Forward-Forward needs nothing for it that it does not have: the pass that predicts is the pass that learns, and every
-layer changes from its own input, its own activity and the signal. (For nets trained by backpropagation the same is
-called dynamic evaluation: Mikolov et al. 2010, Krause et al. 2018.) The hidden layers and their goodness move along
-their changes; the memory has Adagrad's steps, whose sums begin anew.
+layer changes from its own input, its own activity and the signal on what the net predicts. (For nets trained by
+backpropagation the same is called dynamic evaluation: Mikolov et al. 2010, Krause et al. 2018.) The hidden layers and
+their goodness move along their changes; the memory has Adagrad's steps, whose sums begin anew.
 
 What is measured so is another kind of figure than that of a net at rest: at each position it has learned the text that
 came before, and that text was held out.
@@ -11,8 +11,8 @@ came before, and that text was held out.
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from typing import Literal
 
 import numpy as np
 import torch
@@ -32,42 +32,37 @@ BLOCK = 64
 RATE = 0.05
 #: Step size of the memory.
 MEMORY_RATE = 0.3
-#: Whatever a net has learned from: the exact expectation of the default objective, which draws nothing at random.
-LEARNING = LearningConfig(objective="likelihood", negatives="expected", scope="all")
 
 
 @torch.no_grad()
-def predictions(
+def predicted(
     network: SequenceNetwork,
     symbols: NDArray[np.integer],
     segments: Sequence[Segment],
     *,
     learn_on: bool = False,
-    progress: Callable[[int], None] = lambda done: None,
-) -> Tensor:
-    """Natural log probabilities (n, V) float32, on the CPU, of every position of the segments of `symbols` (N,).
+    hidden: Literal["learned", "random"] = "learned",
+) -> Iterator[tuple[Pass, Tensor]]:
+    """Every position of the segments of `symbols` (N,), in order, with natural log probabilities (number scored, V).
 
-    learn_on: a copy of the net learns each block of BLOCK positions once it has predicted it; else it rests.
-    progress: called with the number of positions done.
+    learn_on: a copy of the net learns each block of BLOCK positions once it has predicted it; else it rests. hidden:
+    `random` for a net whose hidden layers are to stay as they were drawn.
     """
-    size = sum(one.stop - one.start for one in segments)
-    log_p = torch.empty(size, len(network.alphabet))
-    learner = Learner(copy.deepcopy(network)) if learn_on else None
-    net, done = (network if learner is None else learner.network), 0
+    learner = Learner(network.copied(), hidden) if learn_on else None
+    net = network if learner is None else learner.network
     # A net at rest is faster in larger pieces.
     for one in net.passes(symbols, segments, **({} if learner is None else {"batch_size": BLOCK})):
         scores = net.scores(one.contexts, one.past)[one.scored] if learner is None else learner.block(one)
-        log_p[one.which] = net.log_probabilities(scores, one.black_box).cpu()
-        done += len(one.which)
-        progress(done)
-    return log_p
+        yield one, net.log_probabilities(scores, one.black_box)
 
 
 class Learner:
     """A net that learns what it has just predicted. It changes the net it is given."""
 
-    def __init__(self, network: SequenceNetwork) -> None:
+    def __init__(self, network: SequenceNetwork, hidden: Literal["learned", "random"] = "learned") -> None:
         self.network = network
+        #: The exact expectation of the default objective, which draws nothing, whatever the net has learned from.
+        self.learning = LearningConfig(objective="likelihood", negatives="expected", scope="all", hidden=hidden)
         self.layers: list[nn.Module] = list(network.stack())
         memories = [weight for one in self.layers if isinstance(one, MemoryLayer) for weight in one.parameters()]
         rest = [
@@ -91,7 +86,7 @@ class Learner:
             self.network,
             contexts,
             one.targets,
-            LEARNING,
+            self.learning,
             random=None,  # the pass that learns is the pass that predicts
             past=past,
             black_box=one.black_box,

@@ -2,11 +2,11 @@
 
     P(next) = Σ_i λ_i P_i(next)        λ = softmax(w), one vector w for each pair (is the net sure, is the box sure)
 
-P_0 is the net's prediction, the others are the black box's: one, or, for a counting model, one for each of several
-lengths of context. Every symbol is predicted first; then the vector that was used takes a step along the derivative of
-its own log likelihood, ∂ log P(r) / ∂w_i = λ_i (P_i(r) − P(r)) / P(r). No derivative goes down into the net or into the
-box. All weights start at 0 and learn from nothing but the text that is being predicted. (Mixing online, from a local
-loss, is what PAQ does: Mahoney 2005.)
+P_0 is the net's prediction, the others are the black box's: one, or, for a model that counts on, one for each of
+several lengths of context. Every symbol is predicted first; then the vector that was used takes a step along the
+derivative of its own log likelihood, ∂ log P(r) / ∂w_i = λ_i (P_i(r) − P(r)) / P(r). No derivative goes down into the
+net or into the box. All weights start at 0 and learn from nothing but the text that is being predicted. (Mixing online,
+from a local loss, is what PAQ does: Mahoney 2005.)
 
 Shape letters: n symbols in order, V alphabet size, M predictors.
 """
@@ -15,13 +15,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ffseq.learning_on import predictions
+from ffseq.learning_on import predicted
 from ffseq.sampling import bits_of
 from ffseq.splits import Segment, positions_of, scored_symbols
 
@@ -88,15 +88,21 @@ def mixture_on(
     segments: Sequence[Segment],
     *,
     learn_on: bool = False,
+    hidden: Literal["learned", "random"] = "learned",
     progress: Callable[[int], None] = lambda done: None,
 ) -> tuple[tuple[float, float], tuple[float, float], tuple[float, float]]:
     """Total bits and accuracy of the mixture, of the net and of the box, each on the segments of `symbols` (N,).
 
-    learn_on: the layers learn what they have predicted (see `ffseq.learning_on`). progress: called with the number of
+    learn_on, hidden: see `ffseq.learning_on.predicted`. progress: called with the number of
     positions that the net has predicted. The net must not have a box of its own.
     """
     tables = [torch.from_numpy(table) for table in box.each_of_text(symbols, *positions_of(segments))]
-    net = predictions(network, symbols, segments, learn_on=learn_on, progress=progress)
+    net = torch.empty(tables[-1].shape)
+    done = 0
+    for one, log_p in predicted(network, symbols, segments, learn_on=learn_on, hidden=hidden):
+        net[one.which] = log_p.cpu()
+        done += len(one.which)
+        progress(done)
     targets = torch.from_numpy(scored_symbols(symbols, segments))
     mixed = Mixer(1 + len(tables)).mix([net, *tables], targets)
     return figures_of(mixed, targets), figures_of(net, targets), figures_of(_log_p(tables[-1]), targets)

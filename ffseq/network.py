@@ -6,6 +6,7 @@ pattern of the one below, not how good it was (Hinton, arXiv 2212.13345, section
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -170,7 +171,7 @@ class SequenceNetwork(nn.Module):
             if random is None:
                 recall = Recall(recall.rows, recall.keep * self.gains[: len(self.memory.lengths)])
             yield self.memory, None, recall
-        gains = self.gains[-len(self.layers) :].tolist()
+        gains = self.gains[-len(self.layers) :].tolist() if random is None else []
         for number, layer in enumerate(self._window_layers()):
             below = None
             if units is not None and self.is_causal:
@@ -278,6 +279,16 @@ class SequenceNetwork(nn.Module):
         table = self.black_box.of_text(symbols, *positions_of(segments))
         self._tables = [*self._tables[-1:], (symbols, tuple(segments), table)]
         return table
+
+    def copied(self) -> SequenceNetwork:
+        """A net of its own with the same weights; what the black box predicted is shared."""
+        tables, self._tables = self._tables, []
+        try:
+            other = copy.deepcopy(self)
+        finally:
+            self._tables = tables
+        other._tables = tables
+        return other
 
     def parameter_count(self) -> int:
         """Number of learnable weights."""

@@ -122,8 +122,8 @@ def check(config: TrainConfig) -> None:
         )
     if learn.recompute and (learn.scope != "all" or learn.method == "twin" or net.stack == "literal"):
         raise UsageError(
-            "--recompute is for scope all: layers in scope own and below, and those of a literal stack, let go of what "
-            "they did as it is, and backpropagation needs all of it"
+            "--recompute is for scope all: layers in scope own and below let go of what they did as it is, a "
+            "literal stack and backpropagation need all of it"
         )
     if learn.gains is not None:
         given, lengths = len(gains_of(learn.gains)), len(lengths_of(net.memory_lengths)) if net.memory else 0

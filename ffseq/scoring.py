@@ -20,11 +20,12 @@ from ffseq.config import NetworkConfig
 from ffseq.corpus import Corpus, load_corpus
 from ffseq.errors import Interrupted, UsageError
 from ffseq.evaluation import Evaluation, alone_temperatures, evaluate_segments, figures
-from ffseq.learning_on import predictions
-from ffseq.mixing import figures_of, mixture_on
+from ffseq.learning_on import predicted
+from ffseq.mixing import mixture_on
 from ffseq.network import SequenceNetwork
 from ffseq.progress import Progress
-from ffseq.splits import Part, scored_symbols, tuning, whole
+from ffseq.sampling import bits_of
+from ffseq.splits import Part, tuning, whole
 
 #: Texts up to this many bytes get their counting floors fitted without being asked.
 FLOORS_BYTES = 20_000_000
@@ -106,17 +107,27 @@ def evaluate(
     box_alone = box_alone_of(network, text, part)
     at_rest = {key: figures(evaluation, part)[key] for key in ("bits_per_character", "accuracy")} if learn_on else None
 
-    def done(positions: int) -> None:
-        progress.status(f"{'learning on' if learn_on else 'mixing'}: {positions / part.symbols:.0%}")
-
+    hidden = checkpoint.config.get("options", {}).get("hidden", "learned")
     if learn_on and black_box == "none":
-        log_p = predictions(network, text.symbols, part.segments, learn_on=True, progress=done)
-        bits, accuracy = figures_of(log_p, torch.from_numpy(scored_symbols(text.symbols, part.segments)))
-        evaluation = replace(evaluation, bits=bits, accuracy=accuracy)
+        bits, correct, positions = 0.0, 0, 0
+        for one, log_p in predicted(network, text.symbols, part.segments, learn_on=True, hidden=hidden):
+            bits += float(bits_of(log_p, one.targets).sum())
+            correct += int((log_p.argmax(1) == one.targets).sum())
+            positions += len(one.targets)
+            progress.status(f"learning on: {positions / part.symbols:.0%}")
+        evaluation = replace(evaluation, bits=bits, accuracy=correct / max(positions, 1))
     if black_box != "none":
         progress.status("counting for the black box")
         box = _box_for(network, text, black_box, progress)
-        mixed, *both = mixture_on(network, box, text.symbols, part.segments, learn_on=learn_on, progress=done)
+        mixed, *both = mixture_on(
+            network,
+            box,
+            text.symbols,
+            part.segments,
+            learn_on=learn_on,
+            hidden=hidden,
+            progress=lambda done: progress.status(f"mixing: {done / part.symbols:.0%}"),
+        )
         evaluation = replace(evaluation, bits=mixed[0], accuracy=mixed[1])
         net_alone, box_alone = ({"bits_per_character": b / part.characters, "accuracy": a} for b, a in both)
     return {

@@ -30,7 +30,7 @@ from ffseq.errors import FfseqError, Interrupted, UsageError
 from ffseq.learning import learn
 from ffseq.network import Past, SequenceNetwork
 from ffseq.optim import apply_changes, make_optimisers, rate_at, restore_state, state_tensors
-from ffseq.options import to_flat
+from ffseq.options import check, to_flat
 from ffseq.progress import Progress, duration
 from ffseq.randomness import generator
 from ffseq.resume import alone_in, cut_log, find_run, refuse_changes
@@ -125,8 +125,12 @@ def with_defaults(config: TrainConfig) -> TrainConfig:
         )
     if config.optimiser.average:
         raise UsageError("--average is not used by --stream: leave it out")
+    if config.learning.gains is not None:
+        raise UsageError("--gains are for a net at rest, and a stream is learned on: leave them out")
     rate = RATE if config.optimiser.learning_rate is None else config.optimiser.learning_rate
-    return replace(config, network=network, optimiser=replace(config.optimiser, learning_rate=rate))
+    config = replace(config, network=network, optimiser=replace(config.optimiser, learning_rate=rate))
+    check(config)
+    return config
 
 
 class StreamLearner:

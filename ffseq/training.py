@@ -237,7 +237,8 @@ class Trainer:
     def _evaluate(self) -> None:
         state, part = self.state, self.corpus.validation
         if self.fitting:
-            self.shown.gains.fill_(1.0)
+            if self.config.learning.calibrate:
+                self.shown.gains.fill_(1.0)
             fitted = fit_temperature(self.shown, self.corpus.symbols, self.fitting)
             nets = list({id(n): n for n in (self.shown, self.network)}.values())
             for network in nets:
@@ -293,7 +294,7 @@ class Trainer:
     def _sample(self) -> None:
         self._check_finite(self._is_finite())
         random = generator(self.config.run.seed, "sample", self.state.step)
-        shown = copy.deepcopy(self.shown).to("cpu") if self.shown.prior.is_cuda else self.shown
+        shown = self.shown.copied().to("cpu") if self.shown.prior.is_cuda else self.shown
         prompt = np.asarray(self.corpus.symbols[self.start : self.start + self.network.block_size]).tolist()
         text = "".join(stream_text(shown, prompt, max_new_tokens=200, random=random, temperature=0.8))
         samples = self.folder / "samples"

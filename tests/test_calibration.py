@@ -108,11 +108,27 @@ def test_a_run_fits_them_or_takes_those_that_are_given(text: str, tmp_path: Path
     ("options", "words"),
     [
         ({"gains": "1,1,1"}, "2 lengths of context in the memory and 2 layers"),
-        ({"gains": "1,x"}, "numbers from 0"),
-        ({"gains": "1,1,1,-1"}, "numbers from 0"),
+        ({"gains": "1,x"}, "--gains has to be numbers"),
+        ({"gains": "1,1,1,nan"}, "--gains has to be numbers"),
         ({"gains": "1,1,1,1", "calibrate": True}, "either given or fitted"),
     ],
 )
 def test_what_makes_no_sense_is_refused(options: dict[str, Any], words: str) -> None:
     with pytest.raises(UsageError, match=words):
         from_flat(SMALL | options)
+
+
+def test_gains_that_are_given_stay_where_a_temperature_is_fitted(text: str, tmp_path: Path) -> None:
+    options = SMALL | {"corpus": text, "scope": "own", "average": 0.9, "gains": "1,0.5,2,0.5"}
+    train(from_flat(options | {"out_dir": str(tmp_path / "run")}))
+    network = SequenceNetwork.from_pretrained(tmp_path / "run")
+    assert network.gains.tolist() == [1, 0.5, 2, 0.5]
+    assert network.temperature != 1
+
+
+def test_a_stream_has_none(text: str, tmp_path: Path) -> None:
+    options = {"corpus": text, "stream": True, "out_dir": str(tmp_path / "run")}
+    with pytest.raises(UsageError, match="--gains"):
+        train(from_flat(options | {"gains": "1,1,1,1"}))
+    with pytest.raises(UsageError, match="look further back"):
+        train(from_flat(options | {"memory": 256, "memory_lengths": "3,12"}))

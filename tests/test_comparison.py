@@ -137,7 +137,7 @@ def test_every_method_is_a_setting_that_train_takes(text: str, tmp_path: Path) -
 
     for method in METHODS.values():
         # Whatever was typed, a row is learned by the method that it is called by.
-        typed = {"corpus": text, "method": "twin", "hidden": "random", "scope": "own"}
+        typed = {"corpus": text, "method": "twin", "hidden": "random", "scope": "own", "gains": "1,1", "layers": 2}
         learning = from_flat(typed | method.options).learning
         assert learning.method == ("twin" if method.method == "twin" else "ff")
         assert learning.hidden == ("random" if method.method == "random_hidden" else "learned")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from conftest import small_network
 
 from ffseq import learning_on
 from ffseq.cli import main
-from ffseq.learning_on import BLOCK, RATE, predictions
+from ffseq.learning_on import BLOCK, RATE, Learner, predicted
 from ffseq.network import SequenceNetwork
 from ffseq.splits import Segment
 from ffseq.windows import contexts_at
@@ -29,8 +30,20 @@ NETS = {
 }
 
 
+def predictions(network: SequenceNetwork, text: np.ndarray, segments: list[Segment], **options: Any) -> torch.Tensor:
+    """Log probabilities (n, V) of all positions."""
+    rows = torch.full((sum(one.stop - one.start for one in segments), 5), torch.nan)
+    for one, log_p in predicted(network, text, segments, **options):
+        rows[one.which] = log_p
+    return rows
+
+
 def trained(name: str) -> SequenceNetwork:
+    """A net whose read-out has everything: a temperature, a prior, gains."""
     network = small_network(**NETS[name])  # type: ignore[arg-type]
+    network.temperature.fill_(1.7)
+    network.prior.normal_(generator=torch.Generator().manual_seed(1))
+    network.gains.uniform_(0.5, 1.5, generator=torch.Generator().manual_seed(2))
     if network.memory is not None:
         network.memory.claim(contexts_at(TEXT, np.arange(100), 6, 5))
         network.memory.candidates.normal_(generator=torch.Generator().manual_seed(3))
@@ -64,6 +77,9 @@ def test_no_block_knows_what_it_predicts_and_the_net_is_left_as_it_was(name: str
 def test_it_is_gradient_descent_block_by_block() -> None:
     """One layer, so that the layer's own change is the whole derivative: against autograd, written anew."""
     network = small_network(block_size=4, layers=1)
+    network.temperature.fill_(1.7)
+    network.prior.normal_(generator=torch.Generator().manual_seed(1))
+    network.gains.fill_(0.6)
     found = predictions(network, TEXT, [Segment(0, 100, 100 + 3 * BLOCK)], learn_on=True)
     twin = copy.deepcopy(network)
     rows = []
@@ -71,7 +87,7 @@ def test_it_is_gradient_descent_block_by_block() -> None:
         positions = np.arange(first, first + BLOCK)
         contexts, targets = contexts_at(TEXT, positions, 4, 5), torch.from_numpy(TEXT[positions].astype(np.int64))
         weights = [weight.requires_grad_(True) for weight in twin.layers.parameters() if weight.numel()]
-        log_p = torch.log_softmax(twin.scores(contexts), 1)
+        log_p = twin.log_probabilities(twin.scores(contexts))
         rows.append(log_p.detach())
         slopes = torch.autograd.grad(log_p.gather(1, targets[:, None]).mean(), weights)
         with torch.no_grad():
@@ -89,6 +105,20 @@ def test_it_learns_what_the_training_text_never_had(name: str) -> None:
     targets = torch.from_numpy(text.astype(np.int64))[:, None]
     late = [float(-one.gather(1, targets)[-300:].mean()) for one in (rest, on)]
     assert late[1] < 0.6 * late[0]
+
+
+def test_hidden_layers_that_were_left_random_stay_so() -> None:
+    network = trained("causal")
+    for hidden, same in (("random", True), ("learned", False)):
+        net = network.copied()
+        learner = Learner(net, hidden)  # type: ignore[arg-type]
+        for one in net.passes(TEXT, SEGMENTS, batch_size=BLOCK):
+            learner.block(one)
+        for name, weight in net.named_parameters():
+            if name.split(".")[-1] in ("context", "below", "bias"):
+                assert torch.equal(weight, dict(network.named_parameters())[name]) == same or not weight.numel()
+            elif weight.numel():
+                assert not torch.equal(weight, dict(network.named_parameters())[name])
 
 
 def test_evaluate_learning_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -65,7 +65,7 @@ def test_going_up_twice_changes_no_bit(options: dict[str, Any], choice: dict[str
 
 
 @pytest.mark.parametrize(
-    ("scope", "recompute", "most"), [("own", False, 3), ("below", False, 3), ("all", True, 3), ("all", False, 12)]
+    ("scope", "recompute", "most"), [("own", False, 2), ("below", False, 2), ("all", True, 2), ("all", False, 12)]
 )
 def test_how_many_layers_of_activity_live_at_once(
     scope: str, recompute: bool, most: int, monkeypatch: pytest.MonkeyPatch

@@ -55,9 +55,10 @@ def backpropagate(
         signal, negatives = layer_signal(
             network,
             learning,
-            total.detach() if black_box is None else total.detach() + black_box,
+            total.detach(),
             targets,
             random,
+            black_box,
             layers=len(layers),
             unigram=unigram,
         )
