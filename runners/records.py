@@ -6,9 +6,9 @@
 
 A cell is one `ffseq train` with a preset, as it is (`ff`) or by backpropagation (`twin`: the same net, start, batches
 and dropout; `twin-equal-work`: so many updates that it has the multiplications of `ff`, not its characters); `ff` is
-then also scored while it learns on, alone and on a black box that counts on (`ffseq evaluate
---learn_on true --black_box online`). A finished cell is not computed again. Each runs on one thread, so two runners may
-work side by side on two cores.
+then also scored while it learns on, alone and on a black box that counts on (`ffseq evaluate --learn_on true
+--black_box online`). A finished cell is not computed again while its preset stays as it is. Each runs on one thread,
+so two runners may work side by side on two cores.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from ffseq.checkpoint import replace_file
 from ffseq.commands.presets import load_preset
 from ffseq.corpus import load_corpus
 from ffseq.options import from_flat
@@ -55,7 +56,8 @@ def main() -> None:
     for seed in options.seeds.split(","):
         for corpus in options.corpora.split(","):
             for method in options.methods.split(","):
-                if seed in load().get(corpus, {}).get(method, {}):
+                done = load().get(corpus, {}).get(method, {}).get(seed)
+                if done is not None and done["preset"] == load_preset(CORPORA[corpus][-1]):
                     continue
                 with tempfile.TemporaryDirectory() as scratch:
                     folder = Path(options.keep or scratch) / f"{corpus}-{method}-{seed}"
@@ -72,7 +74,7 @@ def record(corpus: str, method: str, seed: str, cell: dict[str, Any]) -> None:
         fcntl.flock(lock, fcntl.LOCK_EX)
         results = load()
         results.setdefault(corpus, {}).setdefault(method, {})[seed] = cell
-        RESULTS.write_text(json.dumps(results, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        replace_file(RESULTS, (json.dumps(results, indent=1, sort_keys=True) + "\n").encode())
 
 
 def measure(corpus: str, method: str, seed: str, folder: Path) -> dict[str, Any]:
@@ -82,7 +84,7 @@ def measure(corpus: str, method: str, seed: str, folder: Path) -> dict[str, Any]
         arguments += ["--max_iters", str(updates_for_equal_work(CORPORA[corpus]))]
     began = time.monotonic()
     result = said(["train", *arguments, "--sample_interval", "0", "--out_dir", str(folder), "--resume", "auto"])
-    cell = {key: result[key] for key in KEPT}
+    cell = {key: result[key] for key in KEPT} | {"preset": load_preset(CORPORA[corpus][-1])}
     cell["command"] = " ".join(["ffseq", "train", *arguments])
     cell["seconds"] = round(time.monotonic() - began, 1)
     if method == "ff":
