@@ -19,9 +19,9 @@ RESULTS = Path(__file__).parent / "results"
 #: name → what follows `ffseq compare` on the command line
 COMPARISONS: dict[str, list[str]] = {
     "aesop": [
-        "aesop", "--preset", "aesop-small", "--threads", "1", "--split_rule", "hinton-tuning", "--max_iters", "2000", "--eval_interval",
-        "200", "--temperature", "null", "--calibrate", "true", "--dropouts", "0.3,0.5,0.7", "--learning_rates",
-        "0.0005,0.001,0.002", "--methods",
+        "aesop", "--preset", "aesop-small", "--threads", "1", "--split_rule", "hinton-tuning", "--max_iters", "2000",
+        "--eval_interval", "200", "--temperature", "null", "--calibrate", "true", "--dropouts", "0.3,0.5,0.7",
+        "--learning_rates", "0.0005,0.001,0.002", "--methods",
         "ff-own-expected,ff-below-expected,ff-all-sampled,ff-all-expected,twin-expected,twin-sampled,random-hidden",
     ],
     "aesop_book": [
