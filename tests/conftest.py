@@ -11,9 +11,12 @@ import pytest
 import torch
 
 from ffseq.alphabet import Alphabet
+from ffseq.checkpoint import load_checkpoint
 from ffseq.cli import main
 from ffseq.config import NetworkConfig
 from ffseq.network import SequenceNetwork
+from ffseq.options import from_flat
+from ffseq.runs import train
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -78,3 +81,23 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str, status: int | N
     assert "Traceback" not in error
     assert len(error.strip().splitlines()) == 1
     return error
+
+
+#: Settings of a run that takes a moment, through the API.
+SMALL = {
+    "stack": "window", "layers": 2, "units": 24, "block_size": 6, "dropout": 0.25, "batch_size": 32, "max_iters": 40,
+    "learning_rate": 1e-3, "eval_interval": 10, "log_interval": 5, "sample_interval": 0, "floors": "no", "threads": 1,
+    "dtype": "float32", "alphabet": "characters",
+}  # fmt: skip
+
+
+def go(text: str, folder: Path, **options: Any) -> dict[str, Any]:
+    return train(from_flat(SMALL | {"corpus": text, "out_dir": str(folder)} | options))
+
+
+def weights(folder: Path, name: str = "last") -> dict[str, torch.Tensor]:
+    return load_checkpoint(folder / name).model
+
+
+def same(one: dict[str, torch.Tensor], two: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == two.keys() and all(torch.equal(one[key], two[key]) for key in one)
