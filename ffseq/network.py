@@ -80,7 +80,7 @@ class SequenceNetwork(nn.Module):
         self.alphabet = alphabet
         self.block_size = config.block_size
         self.products = torch.float32
-        self._boxes = [box_between(config.between, number, config.units) for number in range(config.layers - 1)]
+        self.boxes = [box_between(config.between, number, config.units) for number in range(config.layers - 1)]
         self.black_box: BlackBox | None = None
         self._tables: list[tuple[NDArray[np.integer], tuple[Segment, ...], NDArray[np.float16]]] = []
         size = len(alphabet)
@@ -163,14 +163,7 @@ class SequenceNetwork(nn.Module):
         strings = contexts.shape[1] if self.is_causal else 1
         contexts = contexts.flatten(0, -2)
         if self.memory is not None:
-            found, dropped = None, 0.0
-            if random is not None and self.config.memory_dropout:
-                shape = (len(contexts), len(self.memory.lengths))
-                found, dropped = keep_mask(shape, self.config.memory_dropout, random, contexts.device)
-            recall = self.memory(contexts, found, dropped)
-            if random is None:
-                recall = Recall(recall.rows, recall.keep * self.gains[: len(self.memory.lengths)])
-            yield self.memory, None, recall
+            yield self.memory, None, self.recall(contexts, random)
         gains = self.gains[-len(self.layers) :].tolist() if random is None else []
         for number, layer in enumerate(self._window_layers()):
             below = None
@@ -195,7 +188,20 @@ class SequenceNetwork(nn.Module):
             yield layer, below, activity
             units = normalised(activity.units)
             if self.config.between != "none" and number + 1 < len(self.layers):
-                units = through(self.config.between, self._boxes[number], units)
+                units = through(self.config.between, self.boxes[number], units)
+
+    def recall(self, contexts: Tensor, random: torch.Generator | None = None) -> Recall:
+        """What the memory makes of contexts (B, K); see `upward`."""
+        assert self.memory is not None
+        lengths = len(self.memory.lengths)
+        if random is None:
+            found: Recall = self.memory(contexts)
+            return Recall(found.rows, found.keep * self.gains[:lengths])
+        keep, dropped = None, 0.0
+        if self.config.memory_dropout:
+            keep, dropped = keep_mask((len(contexts), lengths), self.config.memory_dropout, random, contexts.device)
+        recalled: Recall = self.memory(contexts, keep, dropped)
+        return recalled
 
     def goodness(self, contexts: Tensor, past: Past | None = None) -> Tensor:
         """Goodness of every candidate in every layer, float32 (L, B, V), without dropout. See `upward`."""

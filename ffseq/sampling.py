@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ffseq.errors import UsageError
+from ffseq.incremental import next_scores
 from ffseq.windows import contexts_at
 
 if TYPE_CHECKING:
@@ -56,6 +57,8 @@ def filtered(
     # Sorting is stable, so that of equally probable symbols the first of the alphabet stays.
     # The most probable symbol at 0 and in float64: no temperature, however low, overflows.
     scaled = ((log_p - log_p.amax(1, keepdim=True)).double() / temperature).to(log_p.dtype)
+    if top_k is None and top_p is None:
+        return torch.softmax(scaled, 1)
     ranked, order = scaled.sort(dim=1, descending=True, stable=True)
     p = torch.softmax(ranked, 1)
     if top_k is not None:
@@ -85,23 +88,23 @@ def continue_contexts(
     then on only what its layers remember is kept. prompts: (B, M) the text so far, for a net with a black box, which
     sees the last REMEMBERED symbols of it.
     """
-    past: dict[int, Tensor] = {}
     recent = contexts[-1] if network.is_causal else contexts
+    scores_of = next_scores(network, len(recent))
+    for earlier in contexts[:-1] if network.is_causal else ():
+        scores_of(earlier)
     strings = np.zeros((len(recent), 0), dtype=np.int64) if prompts is None else prompts
     while True:
         outside = None
         if network.black_box is not None:
             known = np.full(len(strings), strings.shape[1])
             outside = torch.from_numpy(network.black_box.next(strings, known)).to(contexts.device).float()
-        scores = network.scores(contexts, past)
-        last = scores[-len(recent) :]
-        p = filtered(network.log_probabilities(last, outside), temperature=temperature, top_k=top_k, top_p=top_p)
+        log_p = network.log_probabilities(scores_of(recent), outside)
+        p = filtered(log_p, temperature=temperature, top_k=top_k, top_p=top_p)
         symbols = torch.multinomial(p, 1, generator=random)
         yield symbols[:, 0]
         if network.black_box is not None:
             strings = np.concatenate([strings, symbols.cpu().numpy()], 1)[:, -REMEMBERED:]
         recent = torch.cat([symbols, recent[:, :-1]], 1)
-        contexts = recent[None] if network.is_causal else recent
 
 
 def prompt_context(network: SequenceNetwork, prompt: list[int]) -> Tensor:

@@ -40,11 +40,13 @@ class MemoryLayer(nn.Module):
     """
 
     owners: Tensor
+    begins: Tensor
 
     def __init__(self, *, alphabet_size: int, lengths: tuple[int, ...], rows: int) -> None:
         super().__init__()
         self.lengths, self.bits = lengths, rows.bit_length() - 1
         self.candidates = nn.Parameter(torch.zeros(len(lengths) * rows, alphabet_size), requires_grad=False)
+        self.register_buffer("begins", torch.arange(len(lengths)) * rows, persistent=False)
         self.register_buffer("owners", torch.zeros(len(lengths) * rows, dtype=torch.int16))
 
     def forward(self, contexts: Tensor, keep: Tensor | None = None, drop: float = 0.0) -> Recall:
@@ -69,18 +71,17 @@ class MemoryLayer(nn.Module):
         """Rows (B, M) int64 of contexts (B, K), and marks (B, M) int16, 1 to 32,767, that tell contexts in one row
         apart.
         """
-        rows: list[Tensor] = []
-        marks: list[Tensor] = []
+        codes: list[Tensor] = []
         code = torch.zeros_like(contexts[:, 0])
         for length in range(1, max(self.lengths) + 1):
             code = code * 1_000_003 + contexts[:, length - 1] + 1
             if length in self.lengths:
-                # Multiplicative hashing (Knuth): the best mixed bits of a product are its highest.
-                product = code * -7_046_029_254_386_353_131
-                mixed = product >> (64 - self.bits)
-                rows.append((mixed & ((1 << self.bits) - 1)) + (len(rows) << self.bits))
-                marks.append(((product >> (49 - self.bits)) & 0x7FFF).clamp(min=1).to(torch.int16))
-        return torch.stack(rows, 1), torch.stack(marks, 1)
+                codes.append(code)
+        # Multiplicative hashing (Knuth): the best mixed bits of a product are its highest.
+        product = torch.stack(codes, 1) * -7_046_029_254_386_353_131
+        rows = ((product >> (64 - self.bits)) & ((1 << self.bits) - 1)) + self.begins
+        marks = ((product >> (49 - self.bits)) & 0x7FFF).clamp_(min=1).to(torch.int16)
+        return rows, marks
 
     def goodness(self, activity: Recall) -> Tensor:
         """Goodness of every candidate, float32 (B, V)."""
