@@ -44,9 +44,9 @@ def normalised(units: Tensor) -> Tensor:
 
 
 def goodness(kind: Goodness, activity: Activity, candidates: Tensor, candidate_bias: Tensor) -> Tensor:
-    """Goodness of every candidate (B, V), in the dtype of the candidates.
+    """Goodness of every candidate (B, V), in the dtype of the bias.
 
-    candidates: E (V, H) float32; candidate_bias: e (V,) float32, used by `agreement` only.
+    candidates: E (V, H), float32 or in the dtype of the activity; candidate_bias: e (V,) float32, added by `agreement`.
 
     >>> activity = Activity(torch.tensor([[1.0, 0.0]]))
     >>> E = torch.tensor([[3.0, 5.0], [0.5, 1.0]])
@@ -58,11 +58,11 @@ def goodness(kind: Goodness, activity: Activity, candidates: Tensor, candidate_b
     # In training a product may round to the three digits of bfloat16: far less than what sampling a batch leaves open.
     # Figures are computed in float32. Sums of squares, large and the same for all candidates, never round.
     units, weights = activity.units, candidates.to(activity.units.dtype)
-    cross = (units @ weights.t()).to(candidates.dtype)
+    cross = (units @ weights.t()).to(candidate_bias.dtype)
     if kind == "agreement":
         return torch.add(candidate_bias, cross, alpha=activity.scale)
-    square = ((units > 0).to(units.dtype) @ (weights**2).t()).to(candidates.dtype)
-    own = units.to(candidates.dtype).square().sum(1, keepdim=True)
+    square = ((units > 0).to(units.dtype) @ (weights**2).t()).to(candidate_bias.dtype)
+    own = units.to(candidate_bias.dtype).square().sum(1, keepdim=True)
     return (own + 2 * cross + square) * activity.scale
 
 
@@ -82,13 +82,17 @@ def pre_activity_change(kind: Goodness, activity: Activity, candidates: Tensor, 
 
 
 def candidate_change(kind: Goodness, activity: Activity, candidates: Tensor, signal: Tensor) -> Tensor:
-    """ΔE = Σ_b Σ_c s(c) ∂G(c)/∂E, (V, H) in the dtype of E.
+    """ΔE = Σ_b Σ_c s(c) ∂G(c)/∂E, (V, H) in the dtype of the activity, or for `squares` of E.
 
     agreement: ΔE = κ sᵀ u.  squares: ΔE = 2 κ (sᵀ u + (sᵀ [u > 0]) ∘ E).
     """
     units = activity.units
     rows = (signal * activity.scale).to(units.dtype).t()
-    change = (rows @ units).to(candidates.dtype)
+    change: Tensor = rows @ units
     if kind == "agreement":
         return change
-    return change.addcmul_((rows @ (units > 0).to(units.dtype)).to(candidates.dtype), candidates).mul_(2)
+    return (
+        change.to(candidates.dtype)
+        .addcmul_((rows @ (units > 0).to(units.dtype)).to(candidates.dtype), candidates)
+        .mul_(2)
+    )

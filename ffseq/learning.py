@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from ffseq.config import LearningConfig, source_of
+from ffseq.flat import Views
 from ffseq.goodness import Activity
 from ffseq.layers.memory import MemoryLayer, Recall
 from ffseq.layers.window import Below, Readers, WindowLayer
@@ -53,6 +54,7 @@ def learn(
     unigram: Tensor | None = None,
     past: Past | None = None,
     black_box: Tensor | None = None,
+    places: Views | None = None,
 ) -> Update:
     """Compute every layer's change for one batch; no weight is touched, but a memory gives its free rows away.
 
@@ -60,7 +62,7 @@ def learn(
     for negatives of that name. All random choices (dropout masks, negatives) come from `random`; None: a net at rest,
     for objectives that draw nothing, which learns by what it predicts, temperature, prior and gains included. past:
     what a causal stack remembers, see `SequenceNetwork.upward`. black_box: its log probabilities (B, V), a constant in
-    every score.
+    every score. places: where the changes of the layers go (`Flat.places`); by default into tensors of their own.
     """
     batch = targets.shape[0]
     size = len(network.alphabet)
@@ -87,8 +89,13 @@ def learn(
     ) -> None:
         nonlocal readers
         if readers is None and isinstance(layer, WindowLayer) and layer.context is not None and hidden:
-            readers = layer.readers(contexts.flatten(0, -2))
-        changes.append(_change(layer, readers, below, activity, shared / batch, hidden))
+            readers = layer.readers(contexts.flatten(0, -2), network.products)
+        change = _change(layer, readers, below, activity, shared / batch, hidden)
+        if places is not None and isinstance(layer, WindowLayer):
+            # At once, while it is still in the processor's cache.
+            place = places[len(changes) - (network.memory is not None)]
+            change = {name: place[name].copy_(value) for name, value in change.items()}
+        changes.append(change)
         means.append(means_of(own, targets, negatives))
 
     number = 0

@@ -23,6 +23,7 @@ from ffseq.checkpoint import Checkpoint, load_checkpoint, resolve_run, save_chec
 from ffseq.config import NetworkConfig, lengths_of
 from ffseq.corpus import Segment
 from ffseq.errors import FfseqError
+from ffseq.flat import Flat
 from ffseq.goodness import Activity, normalised
 from ffseq.layers.causal import dilation, with_past
 from ffseq.layers.literal import LiteralLayer
@@ -96,6 +97,7 @@ class SequenceNetwork(nn.Module):
             if config.memory
             else None
         )
+        self._flat: Flat | None = None
         self.register_buffer("gains", torch.ones(len(self.memory.lengths if self.memory else ()) + config.layers))
         self.register_buffer("temperature", torch.ones(()))
         self.register_buffer("prior", torch.zeros(size))
@@ -128,6 +130,14 @@ class SequenceNetwork(nn.Module):
         for layer in self.layers:
             assert isinstance(layer, WindowLayer)
             yield layer
+
+    def flat(self) -> Flat | None:
+        """The weights of the layers in one row, the memory's left out; none for a literal stack."""
+        if self.config.stack == "literal":
+            return None
+        if self._flat is None or not self._flat.holds(self.layers):
+            self._flat = Flat(list(self.layers))
+        return self._flat
 
     @property
     def is_causal(self) -> bool:
@@ -165,7 +175,10 @@ class SequenceNetwork(nn.Module):
         if self.memory is not None:
             yield self.memory, None, self.recall(contexts, random)
         gains = self.gains[-len(self.layers) :].tolist() if random is None else []
+        flat = self.flat() if self.products != self.prior.dtype else None
         for number, layer in enumerate(self._window_layers()):
+            if flat is not None:
+                layer.rounded = flat.rounded(number, self.products)
             below = None
             if units is not None and self.is_causal:
                 before = past.get(number) if past is not None else None

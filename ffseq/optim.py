@@ -1,18 +1,21 @@
 """From changes to weights: AdamW or gradient descent with momentum, and the learning rate over a run.
 
-torch's fused optimisers do the arithmetic; `.grad` is set by hand to the change that a layer computed for itself.
-Each layer's weights form a group of their own: no quantity is shared between layers.
+torch's fused optimisers do the arithmetic; `.grad` is set by hand to the change that a layer computed for itself. They
+go weight by weight, in one row or one after the other (see ffseq/flat.py): no quantity is shared between layers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ffseq.config import OptimiserConfig
+from ffseq.flat import Flat
 from ffseq.layers.memory import MemoryLayer
+from ffseq.layers.window import WindowLayer
 
 #: Where the sums of squares of a memory begin, for changes summed over a batch.
 START = 1.0
@@ -46,15 +49,19 @@ class RowAdagrad(torch.optim.Optimizer):
 
 
 def make_optimisers(
-    layers: Iterable[nn.Module], config: OptimiserConfig, batch_size: int
+    layers: Iterable[nn.Module], config: OptimiserConfig, batch_size: int, flat: Flat | None = None
 ) -> list[torch.optim.Optimizer]:
     """The optimiser of a stack, and that of its memory if it has one.
 
-    Changes are means over `batch_size` positions.
+    Changes are means over `batch_size` positions. flat: the weights of all layers but the memory in one row, to be
+    moved together; they must all learn.
     """
     layers = list(layers)
     memories = [weight for layer in layers if isinstance(layer, MemoryLayer) for weight in layer.parameters()]
-    rest = make_optimiser([layer for layer in layers if not isinstance(layer, MemoryLayer)], config)
+    if flat is None:
+        rest = make_optimiser([layer for layer in layers if not isinstance(layer, MemoryLayer)], config)
+    else:
+        rest = _optimiser(_flat_groups(flat, config), config)
     if not memories:
         return [rest]
     memory = RowAdagrad(memories, config.memory_rate, START / batch_size**2)
@@ -69,7 +76,6 @@ def make_optimiser(layers: Iterable[nn.Module], config: OptimiserConfig) -> torc
     Decay is decoupled for both kinds (Loshchilov & Hutter 2019); torch's SGD would send it through the momentum, so
     there `apply_changes` does it, by the group's `decoupled_decay`.
     """
-    assert config.learning_rate is not None
     groups = []
     for layer in layers:
         weights = dict(layer.named_parameters())
@@ -80,13 +86,28 @@ def make_optimiser(layers: Iterable[nn.Module], config: OptimiserConfig) -> torc
                 for name, weight in weights.items()
                 if ("readout" in name, "bias" in name) == (is_readout, is_bias) and weight.numel()
             ]
-            decay = 0.0 if is_bias else config.weight_decay
-            own = (
-                {"weight_decay": 0.0, "decoupled_decay": decay}
-                if config.optimiser == "sgd"
-                else {"weight_decay": decay}
-            )
-            groups.append({"params": group, "share": config.readout_rate if is_readout else 1.0, **own})
+            groups.append(_group(group, config, is_bias, config.readout_rate if is_readout else 1.0))
+    return _optimiser(groups, config)
+
+
+def _flat_groups(flat: Flat, config: OptimiserConfig) -> list[dict[str, Any]]:
+    groups = []
+    for first, last, is_bias in ((0, flat.biases, False), (flat.biases, len(flat.values), True)):
+        weights = nn.Parameter(flat.values[first:last], requires_grad=False)
+        weights.grad = flat.changes[first:last]
+        groups.append(_group([weights], config, is_bias))
+    return groups
+
+
+def _group(weights: Sequence[Tensor], config: OptimiserConfig, is_bias: bool, share: float = 1.0) -> dict[str, Any]:
+    decay = 0.0 if is_bias else config.weight_decay
+    if config.optimiser == "sgd":
+        return {"params": list(weights), "share": share, "weight_decay": 0.0, "decoupled_decay": decay}
+    return {"params": list(weights), "share": share, "weight_decay": decay}
+
+
+def _optimiser(groups: list[dict[str, Any]], config: OptimiserConfig) -> torch.optim.Optimizer:
+    assert config.learning_rate is not None
     if config.optimiser == "sgd":
         return torch.optim.SGD(groups, lr=config.learning_rate, momentum=config.beta1, maximize=True, fused=True)
     betas = (config.beta1, config.beta2)
@@ -98,11 +119,22 @@ def apply_changes(
     layers: Iterable[nn.Module],
     changes: Iterable[dict[str, Tensor]],
     rate: float,
+    flat: Flat | None = None,
 ) -> None:
-    """One step along the changes of every layer, at the given learning rate."""
+    """One step along the changes of every layer, at the given learning rate. flat: as given to `make_optimisers`."""
+    places = iter(flat.places if flat is not None else ())
     for layer, change in zip(layers, changes, strict=True):
-        for name, weight in layer.named_parameters():
-            weight.grad = change.get(name)
+        if flat is not None and not isinstance(layer, MemoryLayer):
+            # A weight without a change (the candidates' bias with goodness `squares`) never had one: its place is zero.
+            own = next(places)
+            for name, value in change.items():
+                if value is not own[name]:
+                    own[name].copy_(value)
+        else:
+            for name, weight in layer.named_parameters():
+                weight.grad = change[name].to(weight.dtype) if name in change else None
+        if isinstance(layer, WindowLayer):
+            layer.rounded = {}
     for optimiser in optimisers:
         for group in optimiser.param_groups:
             group["lr"] = rate * group["share"]

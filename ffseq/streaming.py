@@ -148,7 +148,8 @@ class StreamLearner:
         self.network, self.config, self.folder, self.progress = network, config, folder, progress
         self.name, self.content_sha256 = name, content_sha256
         self.layers = list(network.stack())
-        self.optimisers = make_optimisers(self.layers, config.optimiser, config.run.string_length)
+        self.flat = network.flat() if config.learning.hidden == "learned" else None
+        self.optimisers = make_optimisers(self.layers, config.optimiser, config.run.string_length, self.flat)
         self.state = State()
         self.past: Past = {}
         #: The last K symbols; before the first character "before the beginning", V.
@@ -201,7 +202,8 @@ class StreamLearner:
                 f"is kept in {self.folder / 'last'}. Lower --learning_rate "
                 f"(it is {self.config.optimiser.learning_rate:g})."
             )
-        apply_changes(self.optimisers, self.layers, update.changes, rate_at(self.config.optimiser, state.step, 0.0))
+        rate = rate_at(self.config.optimiser, state.step, 0.0)
+        apply_changes(self.optimisers, self.layers, update.changes, rate, self.flat)
         self.recent = text[-network.block_size :]
         state.step += 1
         state.symbols += len(block)

@@ -65,7 +65,8 @@ class Trainer:
         self.state = State()
         self.layers = list(network.stack())
         assert config.run.batch_size is not None
-        self.optimisers = make_optimisers(self.layers, config.optimiser, config.run.batch_size)
+        self.flat = network.flat() if config.learning.hidden == "learned" else None
+        self.optimisers = make_optimisers(self.layers, config.optimiser, config.run.batch_size, self.flat)
         # What evaluation, sampling and the checkpoints show: the weights, or their running average.
         self.shown = copy.deepcopy(network) if config.optimiser.average else network
         self.shown.memory = network.memory  # the memory is not averaged: most of its rows rest anyway
@@ -182,9 +183,12 @@ class Trainer:
             outside = None
             if self.black_box is not None:
                 outside = torch.from_numpy(self.black_box[positions - self.corpus.train.start]).to(device).float()
-            method = learn if self.config.learning.method == "ff" else backpropagate
-            update = method(*given, random=random, drop=drop, unigram=self.unigram, black_box=outside)
-        apply_changes(self.optimisers, self.layers, update.changes, rate)
+            more: dict[str, Any] = {"random": random, "drop": drop, "unigram": self.unigram, "black_box": outside}
+            if self.config.learning.method == "ff":
+                update = learn(*given, **more, places=self.flat.places if self.flat else None)
+            else:
+                update = backpropagate(*given, **more)
+        apply_changes(self.optimisers, self.layers, update.changes, rate, self.flat)
         if self.shown is not self.network:
             # A short memory at first, so that the average does not drag the random start along.
             keep = min(self.config.optimiser.average, (1 + state.step) / (10 + state.step))

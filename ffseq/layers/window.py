@@ -12,6 +12,7 @@ Shape letters: B positions in a batch, K context length, V alphabet size, H unit
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -73,6 +74,8 @@ class WindowLayer(nn.Module):
 
     scale: Tensor
     offsets: Tensor
+    #: The weights in the type of the products, where somebody has rounded them for this pass.
+    rounded: Mapping[str, Tensor]
 
     def __init__(
         self,
@@ -87,6 +90,7 @@ class WindowLayer(nn.Module):
     ) -> None:
         super().__init__()
         self.kind = goodness
+        self.rounded = {}
         inputs = bool(block_size) + bool(below)
 
         def weight(rows: int, columns: int, deviation: float) -> nn.Parameter:
@@ -117,18 +121,27 @@ class WindowLayer(nn.Module):
         if self.context is not None:
             pre = self._gather(contexts, self.context, dtype)
         else:
-            pre = self.bias.to(dtype).expand(len(contexts), -1).clone()
+            pre = self._in("bias", dtype).expand(len(contexts), -1).clone()
         if below is not None and self.below is not None:
-            for block, weights in zip(below.blocks(), self._below_of(self.below.to(dtype), below), strict=True):
+            for block, weights in zip(below.blocks(), self._below_of(self._in("below", dtype), below), strict=True):
                 pre.addmm_(block, weights)
         # Zeros and ones commute with ReLU, and in this order nothing that autograd keeps for the twin is overwritten.
         return Activity((pre if keep is None else pre.mul_(keep)).relu_(), 1 / (1 - drop))
 
     def goodness(self, activity: Activity) -> Tensor:
         """Goodness of every candidate, float32 (B, V)."""
-        return goodness(self.kind, activity, self.candidates, self.candidate_bias)
+        return goodness(self.kind, activity, self._in("candidates", activity.units.dtype), self.candidate_bias)
 
-    def readers(self, contexts: Tensor) -> Readers:
+    def _in(self, name: str, dtype: torch.dtype) -> Tensor:
+        """A weight in `dtype`."""
+        weight: Tensor = getattr(self, name)
+        if weight.dtype == dtype:
+            return weight
+        # The twin's derivatives have to find their way back to the weight itself.
+        rounded = None if weight.requires_grad else self.rounded.get(name)
+        return rounded if rounded is not None and rounded.dtype == dtype else weight.to(dtype)
+
+    def readers(self, contexts: Tensor, dtype: torch.dtype = torch.float32) -> Readers:
         """Who reads what in contexts (B, K); the same for all layers of a stack, so one sort serves them all."""
         # Sorted by row, the scatter of a change is again a gather and a sum: for each row of `context` the positions
         # that read it. That is deterministic, and several times faster than adding row by row.
@@ -136,12 +149,15 @@ class WindowLayer(nn.Module):
         rows, order = (contexts + self.offsets).flatten().sort(stable=True)
         size = len(self.context) if self.context is not None else 0
         first = torch.searchsorted(rows, torch.arange(size, device=rows.device))
-        return Readers(torch.div(order, distances, rounding_mode="floor"), self.scale[order % distances], first)
+        return Readers(
+            torch.div(order, distances, rounding_mode="floor"), self.scale.to(dtype)[order % distances], first
+        )
 
     def change(
         self, readers: Readers | None, below: Below | None, activity: Activity, signal: Tensor, *, hidden: bool = True
     ) -> dict[str, Tensor]:
-        """The layer's own weight changes: −∂loss/∂weight in closed form, by parameter name, float32.
+        """The layer's own weight changes: −∂loss/∂weight in closed form, by parameter name, in float32 or as they came
+        out of the products.
 
         readers: of the contexts, for a layer that sees them; signal: (B, V) float32, already averaged over the batch.
         hidden: whether the weights into the units learn too.
@@ -150,15 +166,16 @@ class WindowLayer(nn.Module):
         if self.kind == "agreement":
             changes["candidate_bias"] = signal.sum(0)
         if hidden:
-            delta = pre_activity_change(self.kind, activity, self.candidates, signal)
-            changes["bias"] = delta.sum(0).to(self.bias.dtype)
+            candidates = self._in("candidates", activity.units.dtype)
+            delta = pre_activity_change(self.kind, activity, candidates, signal)
+            changes["bias"] = delta.sum(0)
             if below is not None and self.below is not None:
                 # Turned once for all blocks: a product with a turned factor costs twice a plain one.
                 turned = below.rows.t().contiguous()
                 change = torch.empty_like(self.below, dtype=delta.dtype)
                 for start, part in zip(below.starts, self._below_of(change, below), strict=True):
                     torch.mm(turned[:, start : start + below.count], delta, out=part)
-                changes["below"] = change.to(self.below.dtype)
+                changes["below"] = change
             if self.context is not None:
                 if readers is None:
                     raise ValueError("a layer that sees the context needs its readers")
@@ -169,7 +186,12 @@ class WindowLayer(nn.Module):
         """The bias and the context's rows of `table`, scaled and summed: (B, H)."""
         # Every position reads one row at distance 1: there the bias costs V rows, not B.
         nearest = len(table) // len(self.offsets)
-        weights = torch.cat([table[:nearest] + self.bias / self.scale[0], table[nearest:]]).to(dtype)
+        near = table[:nearest] + self.bias / self.scale[0]
+        if table.dtype == dtype or table.requires_grad or "context" not in self.rounded:
+            weights = torch.cat([near, table[nearest:]]).to(dtype)
+        else:
+            weights = self.rounded["context"]
+            weights[:nearest] = near
         rows = contexts + self.offsets
         scale = self.scale.to(dtype).expand_as(rows)
         return F.embedding_bag(rows, weights, mode="sum", per_sample_weights=scale)
@@ -182,7 +204,7 @@ class WindowLayer(nn.Module):
             offsets=readers.first,
             mode="sum",
             per_sample_weights=readers.scale.to(delta.dtype),
-        ).to(self.bias.dtype)
+        )
 
     @staticmethod
     def _below_of(weights: Tensor, below: Below) -> list[Tensor]:
