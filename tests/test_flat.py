@@ -1,0 +1,104 @@
+"""Weights in one row are the same weights: every operation on the row is the operation on each of them."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from conftest import TEXT, small_network
+
+from ffseq.config import LearningConfig, OptimiserConfig
+from ffseq.flat import ALIGNED, Flat
+from ffseq.learning import learn
+from ffseq.network import SequenceNetwork
+from ffseq.optim import apply_changes, make_optimisers
+from ffseq.randomness import generator
+from ffseq.windows import contexts_at
+
+
+def weights(network: SequenceNetwork) -> dict[str, torch.Tensor]:
+    return {name: weight.clone() for name, weight in network.named_parameters()}
+
+
+def some_updates(network: SequenceNetwork, optimiser: OptimiserConfig, flat: Flat | None) -> None:
+    """Five updates on a text, with a memory, weight by weight or in one row."""
+    layers = list(network.stack())
+    optimisers = make_optimisers(layers, optimiser, 32, flat)
+    symbols = network.alphabet.encode(TEXT)
+    size = len(network.alphabet)
+    for step in range(5):
+        positions = torch.arange(step * 32, step * 32 + 32).numpy()
+        contexts = contexts_at(symbols, positions, network.block_size, size)
+        targets = torch.from_numpy(symbols[positions].astype("int64"))
+        places = flat.places if flat is not None else None
+        learning = LearningConfig(objective="likelihood")
+        update = learn(network, contexts, targets, learning, random=generator(0, "t", step), drop=0.3, places=places)
+        apply_changes(optimisers, layers, update.changes, 0.01, flat)
+
+
+@pytest.mark.parametrize("kind", ["adamw", "sgd"])
+@pytest.mark.parametrize("products", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("goodness", ["agreement", "squares"])
+def test_learning_in_one_row_is_learning_weight_by_weight(kind: str, products: torch.dtype, goodness: str) -> None:
+    optimiser = OptimiserConfig(optimiser=kind, learning_rate=0.01, weight_decay=0.1)  # type: ignore[arg-type]
+    after = []
+    for in_one_row in (False, True):
+        network = small_network("".join(sorted(set(TEXT))), goodness=goodness, memory=64, memory_lengths="1,3")
+        network.products = products
+        if not in_one_row:
+            network.flat = lambda: None  # type: ignore[method-assign]  # then nothing is rounded in one row either
+        some_updates(network, optimiser, network.flat())
+        after.append(weights(network))
+    for name, weight in after[0].items():
+        torch.testing.assert_close(after[1][name], weight, rtol=1e-6, atol=1e-7, msg=name)
+
+
+def test_the_row_holds_the_weights_and_nothing_else() -> None:
+    network = small_network()
+    before = weights(network)
+    flat = network.flat()
+    assert flat is not None
+    for name, weight in network.named_parameters():
+        assert torch.equal(weight, before[name])
+        assert (weight.data_ptr() - flat.values.data_ptr()) % (4 * ALIGNED) == 0
+    flat.values.add_(1.0)
+    for name, weight in network.named_parameters():
+        assert torch.equal(weight, before[name] + 1.0)
+    assert flat.biases == min(
+        (weight.data_ptr() - flat.values.data_ptr()) // 4
+        for name, weight in network.named_parameters()
+        if "bias" in name
+    )
+
+
+def test_rounded_weights_are_those_of_now() -> None:
+    network = small_network()
+    flat = network.flat()
+    assert flat is not None
+    for change in (0.0, 0.25):
+        network.layers[1].below.add_(change)
+        rounded = flat.rounded(1, torch.bfloat16)
+        assert set(rounded) == {"context", "below", "candidates"}
+        for name, weight in rounded.items():
+            assert torch.equal(weight, getattr(network.layers[1], name).to(torch.bfloat16))
+
+
+def test_a_copy_and_a_net_that_was_moved_have_rows_of_their_own() -> None:
+    network = small_network()
+    first = network.flat()
+    assert first is not None
+    assert network.flat() is first
+    other = copy.deepcopy(network)
+    row = other.flat()
+    assert row is not None
+    row.values.zero_()
+    assert not any(weight.any() for weight in other.parameters())
+    assert network.layers[0].context.any()
+    network.double()
+    assert network.flat() is not first
+    assert network.flat().values.dtype == torch.float64  # type: ignore[union-attr]
+
+
+def test_a_literal_stack_learns_weight_by_weight() -> None:
+    assert small_network(stack="literal").flat() is None
