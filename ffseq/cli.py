@@ -18,6 +18,7 @@ VERBS = {
     "sample": "write text with a trained network",
     "evaluate": "measure a trained network on text it has not seen",
     "compare": "Forward-Forward, its twin by backpropagation, random layers and counting: one table",
+    "bench": "how fast it is on this machine, and how much memory it takes",
     "floors": "how well counting models predict a text",
     "corpora": "the known corpora: list, or show NAME",
     "list": "the presets",

@@ -83,3 +83,40 @@ def plot_comparison(path: Path, rows: list[dict[str, Any]]) -> Path:
     axes.legend(fontsize="small")
     figure.savefig(path, dpi=120)
     return path
+
+
+def plot_bench(path: Path, result: dict[str, Any]) -> Path:
+    """Draw what `ffseq bench` found: rates of the two ways of learning, and memory against depth."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    parts = [part for part in ("nets", "memory") if part in result]
+    figure = Figure(figsize=(8, 3.5 * len(parts)), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = dict(zip(parts, figure.subplots(len(parts), 1, squeeze=False)[:, 0], strict=True))
+    if "nets" in axes:
+        nets = result["nets"]
+        for shift, key, label in ((-0.2, "ff_per_second", "Forward-Forward"), (0.2, "twin_per_second", "twin")):
+            places = [number + shift for number in range(len(nets))]
+            axes["nets"].bar(places, [net[key] for net in nets], width=0.4, label=label)
+        axes["nets"].set_xticks(range(len(nets)), [f"{net['name']}\nbatch {net['batch']}" for net in nets], fontsize=7)
+        axes["nets"].set_yscale("log")
+        axes["nets"].set_ylabel("positions learned a second")
+        axes["nets"].legend()
+    if "memory" in axes:
+        depth = result["memory"]["depth"]
+        for key, label in (
+            ("ff_bytes", "Forward-Forward, scope below"),
+            ("ff_recompute_bytes", "scope all, up twice"),
+            ("ff_all_bytes", "scope all"),
+            ("twin_bytes", "twin"),
+        ):
+            axes["memory"].plot(
+                [one["layers"] for one in depth], [one[key] / 2**20 for one in depth], marker="o", label=label
+            )
+        axes["memory"].set_xlabel("layers")
+        axes["memory"].set_ylabel("most held in an update, MiB")
+        axes["memory"].set_ylim(bottom=0)
+        axes["memory"].legend()
+    figure.savefig(path, dpi=120)
+    return path

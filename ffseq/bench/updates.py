@@ -1,0 +1,86 @@
+"""The nets that are measured, and one update of each: what a step of `ffseq train` does, on random text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+import torch
+
+from ffseq.alphabet import FIXED, Alphabet
+from ffseq.baselines.twin import backpropagate
+from ffseq.config import LearningConfig, NetworkConfig, OptimiserConfig
+from ffseq.learning import learn
+from ffseq.network import SequenceNetwork
+from ffseq.optim import apply_changes, make_optimisers
+from ffseq.randomness import generator
+from ffseq.windows import training_batch, training_strings
+
+#: Characters of a training string of a causal net.
+STRING_LENGTH = 64
+ALPHABET = Alphabet.named("aesop30")
+_TEXT = np.random.default_rng(0).integers(0, len(FIXED["aesop30"]), 1 << 20).astype(np.uint8)
+
+
+@dataclass(frozen=True)
+class Net:
+    """A net and how it learns. batch: positions in an update."""
+
+    name: str
+    batch: int
+    network: NetworkConfig
+    learning: LearningConfig
+
+
+def window(layers: int, units: int, batch: int) -> Net:
+    """Ten characters of thirty kinds, then layers of so many units, as Hinton's nets for text: 300-H-H-H."""
+    config = NetworkConfig(stack="window", block_size=10, layers=layers, units=units, context_to_all=False, dropout=0.0)
+    return Net(
+        "300-" + "-".join([str(units)] * layers), batch, config, LearningConfig(objective="contrast", num_negatives=1)
+    )
+
+
+def causal(layers: int, units: int, batch: int) -> Net:
+    """A causal stack that sees eight characters in every layer."""
+    config = NetworkConfig(stack="causal", block_size=8, layers=layers, units=units, dropout=0.0)
+    return Net(f"causal {units}x{layers}", batch, config, LearningConfig(objective="likelihood"))
+
+
+def update_of(
+    net: Net,
+    method: Literal["ff", "twin"],
+    dtype: torch.dtype,
+    *,
+    scope: Literal["own", "below", "all"] = "all",
+    recompute: bool = False,
+) -> Callable[[], None]:
+    """A function that makes one update: cuts a batch, learns, moves the weights."""
+    network = SequenceNetwork(net.network, ALPHABET)
+    network.products = dtype
+    learning = replace(net.learning, scope=scope, recompute=recompute)
+    layers, flat = list(network.stack()), network.flat()
+    optimisers = make_optimisers(layers, OptimiserConfig(learning_rate=1e-3), net.batch, flat)
+    step = 0
+
+    def update() -> None:
+        nonlocal step
+        where = {
+            "step": step, "batch_size": net.batch, "block_size": network.block_size, "alphabet_size": len(ALPHABET),
+            "seed": 0, "short_contexts": 0.01,
+        }  # fmt: skip
+        if network.is_causal:
+            contexts, targets = training_strings(_TEXT, 0, len(_TEXT), length=STRING_LENGTH, **where)  # type: ignore[arg-type]
+        else:
+            contexts, targets = training_batch(_TEXT, 0, len(_TEXT), **where)  # type: ignore[arg-type]
+        random = generator(0, "learn", step)
+        if method == "ff":
+            places = flat.places if flat is not None else None
+            changes = learn(network, contexts, targets, learning, random=random, places=places).changes
+        else:
+            changes = backpropagate(network, contexts, targets, learning, random=random).changes
+        apply_changes(optimisers, layers, changes, 1e-4, flat)
+        step += 1
+
+    return update

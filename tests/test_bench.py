@@ -1,0 +1,90 @@
+"""What `ffseq bench` measures is what it says."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from ffseq.bench import memory, speed
+from ffseq.bench.updates import causal, update_of, window
+from ffseq.cli import main
+
+
+def test_bytes_are_those_held_at_once() -> None:
+    def holds_two_of_three() -> None:
+        first = torch.zeros(1000, 250)
+        second = first + 1
+        del first
+        third = torch.cat([second, second[:500]])
+        del second, third
+
+    assert memory.peak_bytes(holds_two_of_three) == pytest.approx(2_500_000, abs=1000)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_an_update_holds_no_more_in_a_deep_stack_but_the_twin_does(dtype: torch.dtype) -> None:
+    """Six times as many layers, by the count of the allocator."""
+    shallow, deep = memory.of_depth(2, dtype), memory.of_depth(12, dtype)
+    for name in ("ff_bytes", "ff_recompute_bytes"):
+        assert deep[name] <= 1.05 * shallow[name]
+    for name in ("ff_all_bytes", "twin_bytes"):
+        assert deep[name] >= 2 * shallow[name]
+
+
+def test_what_is_compared_runs_in_turns() -> None:
+    ran: list[str] = []
+    times = speed.in_turns([lambda: ran.append("a"), lambda: ran.append("b")], 1e-9, rounds=3, warm=0)
+    assert "".join(ran) == "a" + "b" + "ab" * 3
+    assert all(time > 0 for time in times)
+
+
+def test_an_update_of_the_bench_learns() -> None:
+    """The weights move, and the twin's move otherwise: both are real updates."""
+    for net in (window(2, 16, 64), causal(2, 16, 128)):
+        for method in ("ff", "twin"):
+            update = update_of(net, method, torch.float32)
+            network = update.__closure__ and next(
+                cell.cell_contents for cell in update.__closure__ if hasattr(cell.cell_contents, "alphabet")
+            )
+            before = [weight.clone() for weight in network.parameters()]
+            update()
+            assert all(not torch.equal(a, b) for a, b in zip(before, network.parameters(), strict=True))
+
+
+def test_rates_add_up() -> None:
+    found = speed.net_rates(window(2, 16, 64), torch.float32, 100.0, 0.05)
+    assert found["name"] == "300-16-16"
+    assert found["ratio_to_twin"] == pytest.approx(found["twin_per_second"] / found["ff_per_second"])
+    # By hand: ten characters in the first layer, forward and change; 16×16 below the second, forward and change; three
+    # products with the thirty candidates in each layer.
+    useful = 2 * (10 * 16) + 2 * (16 * 16) + 2 * 3 * 16 * 30
+    assert found["peak_share"] == pytest.approx(2 * useful * found["ff_per_second"] / 100e9)
+
+
+def test_the_verb_writes_what_it_prints(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["bench", "--only", "sampling", "--seconds", "0.05", "--threads", "1", "--dtype", "float32"]
+    assert main([*arguments, "--out_dir", str(tmp_path), "--json", "--quiet"]) == 0
+    said = capsys.readouterr()
+    result = json.loads(said.out.splitlines()[-1])
+    assert result == json.loads((tmp_path / "bench.json").read_text())
+    assert said.err == ""
+    assert result["sampling"]["strings"] == 64
+    assert result["sampling"]["one_string"] > 0
+    assert set(result) == {"processor", "threads", "dtype", "torch", "sampling"}
+    assert main([*arguments, "--out_dir", str(tmp_path), "--quiet"]) == 0
+    assert "one string" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("options", [["--only", "nothing"], ["--seconds", "0"], ["--seconds", "nan"]])
+def test_what_cannot_be_measured_is_refused(options: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", *options]) == 2
+    assert options[0] in capsys.readouterr().err
+
+
+def test_preparing_leaves_the_cache_of_others_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("FFSEQ_CACHE", str(tmp_path))
+    assert speed.preparation_seconds(5_000) > 0
+    assert list(tmp_path.iterdir()) == []
