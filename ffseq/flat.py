@@ -72,14 +72,18 @@ class Flat:
             for shapes, places in zip(self._shapes, self._places, strict=True)
         ]
 
+    def part(self, number: int) -> slice:
+        """Where the weights of a layer are in a row, without its biases."""
+        return slice(self._ends[number], self._ends[number + 1])
+
     def rounded(self, number: int, dtype: torch.dtype) -> dict[str, Tensor]:
         """The weights of a layer as they are now, without its biases, in `dtype`; overwritten by the next call."""
         if dtype not in self._rounded:
             row = torch.empty_like(self.values[: self.biases], dtype=dtype)
             self._rounded[dtype] = row, self.views(row)
         row, views = self._rounded[dtype]
-        first, last = self._ends[number], self._ends[number + 1]
-        row[first:last].copy_(self.values[first:last])
+        part = self.part(number)
+        row[part].copy_(self.values[part])
         return views[number]
 
 

@@ -11,6 +11,7 @@ signal was computed from:
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -55,6 +56,7 @@ def learn(
     past: Past | None = None,
     black_box: Tensor | None = None,
     places: Views | None = None,
+    learned: Callable[[int], None] | None = None,
 ) -> Update:
     """Compute every layer's change for one batch; no weight is touched, but a memory gives its free rows away.
 
@@ -62,7 +64,8 @@ def learn(
     for negatives of that name. All random choices (dropout masks, negatives) come from `random`; None: a net at rest,
     for objectives that draw nothing, which learns by what it predicts, temperature, prior and gains included. past:
     what a causal stack remembers, see `SequenceNetwork.upward`. black_box: its log probabilities (B, V), a constant in
-    every score. places: where the changes of the layers go (`Flat.places`); by default into tensors of their own.
+    every score. places: where the changes of the layers go (`Flat.places`), by default into tensors of their own;
+    learned: called with the number of each layer whose changes are in their places.
     """
     batch = targets.shape[0]
     size = len(network.alphabet)
@@ -93,8 +96,10 @@ def learn(
         change = _change(layer, readers, below, activity, shared / batch, hidden)
         if places is not None and isinstance(layer, WindowLayer):
             # At once, while it is still in the processor's cache.
-            place = places[len(changes) - (network.memory is not None)]
-            change = {name: place[name].copy_(value) for name, value in change.items()}
+            which = len(changes) - (network.memory is not None)
+            change = {name: places[which][name].copy_(value) for name, value in change.items()}
+            if learned is not None:
+                learned(which)
         changes.append(change)
         means.append(means_of(own, targets, negatives))
 

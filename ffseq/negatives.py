@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from ffseq.config import Source
+from ffseq.randomness import drawn
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,11 @@ def sampled(q: Tensor, count: int, generator: torch.Generator | None) -> Tensor:
     of 2⁻²⁴ below one, stays below the total when multiplied by it in float32.
     """
     cumulative = q.cumsum(1)
-    u = torch.rand(q.shape[0], count, generator=generator, device=q.device, dtype=q.dtype) * cumulative[:, -1:]
+
+    def uniform(rows: int) -> Tensor:
+        return torch.rand(rows, count, generator=generator, device=q.device, dtype=q.dtype)
+
+    u = drawn(q.shape[0], generator, uniform) * cumulative[:, -1:]
     return torch.searchsorted(cumulative, u, right=True).clamp_(max=q.shape[1] - 1)
 
 

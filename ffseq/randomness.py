@@ -7,6 +7,7 @@ store: a resumed run asks for the same keys and gets the same bits.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -25,6 +26,32 @@ def generator(seed: int, purpose: str, step: int = 0, device: torch.device | str
     return torch.Generator(device=device).manual_seed(key(seed, purpose, step))
 
 
+class RowGenerator(torch.Generator):
+    """A generator for some rows of a batch: numbers are drawn for all of its `total` rows, and those of `rows` kept.
+
+    So processes that share a batch have the numbers that one process would have had.
+    """
+
+    rows: Tensor
+    total: int
+
+
+def for_rows(random: torch.Generator, rows: Tensor, total: int) -> RowGenerator:
+    """The same numbers as `random` from here on, of which those of `rows` (int64) among `total` are kept."""
+    own = RowGenerator(device=random.device)
+    own.set_state(random.get_state())
+    own.rows, own.total = rows, total
+    return own
+
+
+def drawn(count: int, random: torch.Generator | None, draw: Callable[[int], Tensor]) -> Tensor:
+    """`draw(rows)`, random numbers for each row of a batch of `count`."""
+    if isinstance(random, RowGenerator):
+        assert len(random.rows) == count
+        return draw(random.total)[random.rows]
+    return draw(count)
+
+
 def keep_mask(
     shape: tuple[int, ...],
     drop: float,
@@ -36,11 +63,15 @@ def keep_mask(
 
     One random byte an element: eight times fewer draws than one float each, and the draws are what dropout costs.
     """
-    size = int(np.prod(shape))
-    words = torch.empty((size + 7) // 8, dtype=torch.int64, device=device)
-    words.random_(-(2**63), None, generator=generator)
+
+    def bytes_for(rows: int) -> Tensor:
+        size = rows * int(np.prod(shape[1:]))
+        words = torch.empty((size + 7) // 8, dtype=torch.int64, device=device)
+        words.random_(-(2**63), None, generator=generator)
+        return words.view(torch.uint8)[:size].view(rows, *shape[1:])
+
     least = round(drop * 256)
-    kept = words.view(torch.uint8)[:size].view(shape)
+    kept = drawn(shape[0], generator, bytes_for)
     if least == 0:
         return torch.ones(shape, dtype=dtype, device=device), 0.0
     # byte ≥ least, in arithmetic that processors do many bytes at a time.

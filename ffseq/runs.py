@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,8 +14,8 @@ from typing import Any
 import torch
 
 from ffseq.blackbox import black_box_of
-from ffseq.checkpoint import Checkpoint, checkpoint_exists, replace_file
-from ffseq.compute import compute, decided
+from ffseq.checkpoint import Checkpoint, checkpoint_exists, load_checkpoint, replace_file
+from ffseq.compute import compute, cores, decided
 from ffseq.config import TrainConfig
 from ffseq.corpus import Corpus, load_corpus
 from ffseq.defaults import resolved
@@ -21,6 +23,7 @@ from ffseq.errors import FfseqError, Interrupted
 from ffseq.evaluation import Evaluation, evaluate_segments, figures
 from ffseq.network import SequenceNetwork
 from ffseq.options import to_flat
+from ffseq.parallel import Team, check_team, team_of_environment, together
 from ffseq.progress import Progress, duration
 from ffseq.report import plot_curves
 from ffseq.resume import alone_in, check_same, cut_log, find_run
@@ -46,19 +49,25 @@ def train(
 ) -> dict[str, Any]:
     """Train a network as `ffseq train` does and return its figures (the object that `--json` prints).
 
-    preset: the name of the preset that the settings came from, to be told to whoever watches.
+    preset: the name of the preset that the settings came from, to be told to whoever watches. Processes that
+    torchrun has started learn together: the first one writes the run and has the figures, the others get {}.
 
     Raises UsageError for settings that make no sense, FfseqError for what cannot be read or does not converge, and
     Interrupted, with everything saved, as soon as `interrupted()` is true.
     """
     progress = progress or Progress(quiet=True)
+    team = team_of_environment()
     if config.run.stream:
+        if team is not None:
+            check_team(config, team.size)
         from ffseq.streaming import train_on_stream
 
         return train_on_stream(config, progress=progress, interrupted=interrupted)
     began = time.monotonic()
-    folder, checkpoint = find_run(config)
-    config = decided(config, checkpoint)
+    leads = team is None or team.rank == 0
+    if not leads:
+        progress = Progress(quiet=True)
+    folder, checkpoint, config = _begun(config, team)
     device, products = compute(config)
     corpus = load_corpus(
         config.text.corpus,
@@ -70,6 +79,8 @@ def train(
     config = replace(config, network=counting(config.network, corpus, progress, interrupted))
     if checkpoint is not None:
         check_same(checkpoint, corpus, config)
+    if team is not None:
+        check_team(config, team.size)
     assert config.network.block_size is not None
     if corpus.train.stop - corpus.train.start <= config.network.block_size:
         raise FfseqError(
@@ -81,8 +92,26 @@ def train(
     if config.network.black_box != "none":
         network.attach(black_box_of(config.network, counted_text(corpus), len(corpus.alphabet)))
     network = network.to(device)
-    with alone_in(folder):
-        return _run(Trainer(network, corpus, config, folder, progress), checkpoint, preset, interrupted, began)
+    with alone_in(folder) if leads else nullcontext(), together(team, folder):
+        trainer = Trainer(network, corpus, config, folder, progress, team)
+        return _run(trainer, checkpoint, preset, interrupted, began)
+
+
+def _begun(config: TrainConfig, team: Team | None) -> tuple[Path, Checkpoint | None, TrainConfig]:
+    """The run folder, the checkpoint to go on from, and the settings with dtype and threads decided; in a team by its
+    first process.
+    """
+    if team is not None and team.rank:
+        folder, path, config = team.told(None)
+        return folder, None if path is None else load_checkpoint(path), config
+    folder, checkpoint = find_run(config)
+    if team is not None and checkpoint is None and not config.run.threads:
+        share = max(1, cores() // int(os.environ.get("LOCAL_WORLD_SIZE", team.size)))
+        config = replace(config, run=replace(config.run, threads=share))
+    config = decided(config, checkpoint)
+    if team is not None:
+        team.told((folder, None if checkpoint is None else checkpoint.path, config))
+    return folder, checkpoint, config
 
 
 def _run(
@@ -95,10 +124,14 @@ def _run(
     """From the first checkpoint to result.json."""
     network, corpus, config = trainer.network, trainer.corpus, trainer.config
     folder, progress = trainer.folder, trainer.progress
+    if checkpoint is not None:
+        trainer.restore(checkpoint)
+    if not trainer.leads:
+        trainer.run(interrupted)
+        return {}
     if checkpoint is None:
         trainer.save("last")  # before anything else: from here on the run can be resumed
     else:
-        trainer.restore(checkpoint)
         cut_log(folder / "log.jsonl", trainer.state.step)
     _write_json(folder / "options.json", to_flat(config))
     if preset is not None:
@@ -108,7 +141,7 @@ def _run(
         f"{network.parameter_count():,} weights in {config.network.layers} layers; "
         f"objective {config.learning.objective}, {_method(config)}; "
         f"{config.run.dtype} products on {network.prior.device.type}, "
-        f"{torch.get_num_threads()} threads; run folder {folder}"
+        f"{torch.get_num_threads()} threads{_of_team(trainer.team)}; run folder {folder}"
     )
     if not trainer.run(interrupted):
         raise Interrupted(f"interrupted after {trainer.state.step:,} updates; continue with --resume {folder}")
@@ -116,6 +149,10 @@ def _run(
     result["seconds"] = time.monotonic() - began
     _write_json(folder / "result.json", result)
     return result
+
+
+def _of_team(team: Team | None) -> str:
+    return f" in each of {team.size} processes" if team is not None else ""
 
 
 def _method(config: TrainConfig) -> str:

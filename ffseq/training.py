@@ -12,11 +12,13 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ffseq.baselines.twin import backpropagate
@@ -32,8 +34,9 @@ from ffseq.network import SequenceNetwork
 from ffseq.objective import excludes_truth, readout_temperature
 from ffseq.optim import apply_changes, make_optimisers, rate_at, restore_state, state_tensors
 from ffseq.options import to_flat
+from ffseq.parallel import Team
 from ffseq.progress import Progress, duration
-from ffseq.randomness import generator
+from ffseq.randomness import for_rows, generator
 from ffseq.sampling import stream_text
 from ffseq.windows import string_positions, training_batch, training_strings, window_positions
 
@@ -58,10 +61,18 @@ class Trainer:
     """Trains a network on a corpus into a run folder. `config` has to be resolved (see `ffseq.defaults`)."""
 
     def __init__(
-        self, network: SequenceNetwork, corpus: Corpus, config: TrainConfig, folder: Path, progress: Progress
+        self,
+        network: SequenceNetwork,
+        corpus: Corpus,
+        config: TrainConfig,
+        folder: Path,
+        progress: Progress,
+        team: Team | None = None,
     ) -> None:
         self.network, self.corpus, self.config = network, corpus, config
-        self.folder, self.progress = folder, progress
+        self.folder, self.progress, self.team = folder, progress, team
+        #: Whether this process writes and reports: the only one, or the first of a team.
+        self.leads = team is None or team.rank == 0
         self.state = State()
         self.layers = list(network.stack())
         assert config.run.batch_size is not None
@@ -89,7 +100,12 @@ class Trainer:
         assert run.sample_interval is not None
         began, saved = time.monotonic() - state.seconds, time.monotonic()
         while (done := self._share_done()) < 1:
-            if interrupted():
+            stop, seconds = interrupted(), time.monotonic() - began
+            if self.team is not None:
+                # One decision for all: the clock sets the rate, and who stops alone leaves the others waiting.
+                asked, state.seconds = self.team.mean(torch.tensor([stop, seconds], dtype=torch.float64)).tolist()
+                stop = asked > 0
+            if stop:
                 self.save("last")
                 return False
             update = self._update(rate_at(opt, state.step, done))
@@ -111,6 +127,8 @@ class Trainer:
 
     def save(self, name: str) -> None:
         """Write the checkpoint `best` (weights only) or `last` (with all that is needed to go on)."""
+        if not self.leads:
+            return
         self._check_finite(self._is_finite())
         state: dict[str, Any] | None = None
         tensors: dict[str, Tensor] | None = None
@@ -156,27 +174,36 @@ class Trainer:
             self.network.load_state_dict(weights | shared)
         restore_state(self.optimisers, tensors)
 
-    def _update(self, rate: float) -> Update:
-        run, state = self.config.run, self.state
-        where: dict[str, Any] = {
-            "step": state.step,
-            "batch_size": self.batch_size,
+    def _batch(self) -> tuple[Tensor, Tensor, NDArray[np.int64]]:
+        """Contexts, targets and positions of this update, as `training_batch` and `training_strings` give them."""
+        run, step = self.config.run, self.state.step
+        where: dict[str, Any] = {"step": step, "batch_size": self.batch_size, "seed": run.seed}
+        if self.network.is_causal:
+            where["length"] = run.string_length
+        how: dict[str, Any] = where | {
             "block_size": self.network.block_size,
             "alphabet_size": len(self.corpus.alphabet),
-            "seed": run.seed,
             "short_contexts": run.short_contexts,
         }
         text = (self.corpus.symbols, self.start, self.stop)
-        device = self.network.prior.device
-        which = {key: where[key] for key in ("step", "batch_size", "seed")}
         if self.network.is_causal:
-            contexts, targets = training_strings(*text, length=run.string_length, **where)
-            positions = string_positions(self.start, self.stop, length=run.string_length, **which)
-        else:
-            contexts, targets = training_batch(*text, **where)
-            positions = window_positions(self.start, self.stop, **which)
-        given = (self.network, contexts.to(device), targets.to(device), self.config.learning)
+            contexts, targets = training_strings(*text, **how)
+            return contexts, targets, string_positions(self.start, self.stop, **where)
+        contexts, targets = training_batch(*text, **how)
+        return contexts, targets, window_positions(self.start, self.stop, **where)
+
+    def _update(self, rate: float) -> Update:
+        run, state, team = self.config.run, self.state, self.team
+        device = self.network.prior.device
+        contexts, targets, positions = self._batch()
         random, drop = generator(run.seed, "learn", state.step, device), self.config.network.dropout or 0.0
+        if team is not None:
+            rows = team.rows(len(targets), contexts.shape[1] if self.network.is_causal else None)
+            shape = (contexts.shape[0], -1) if self.network.is_causal else (-1,)
+            contexts = contexts.flatten(0, -2)[rows].view(*shape, contexts.shape[-1])
+            targets, positions = targets[rows], positions[rows.numpy()]
+            random = for_rows(random, rows, self.batch_size)
+        given = (self.network, contexts.to(device), targets.to(device), self.config.learning)
         if self.config.network.stack == "literal":
             update = learn_literal(*given, random=random, drop=drop, done=self._share_done())
         else:
@@ -184,10 +211,15 @@ class Trainer:
             if self.black_box is not None:
                 outside = torch.from_numpy(self.black_box[positions - self.corpus.train.start]).to(device).float()
             more: dict[str, Any] = {"random": random, "drop": drop, "unigram": self.unigram, "black_box": outside}
+            places = self.flat.places if self.flat is not None else None
             if self.config.learning.method == "ff":
-                update = learn(*given, **more, places=self.flat.places if self.flat else None)
+                learned = partial(team.share, self.flat) if team is not None and self.flat is not None else None
+                update = learn(*given, **more, places=places, learned=learned)
             else:
                 update = backpropagate(*given, **more)
+            if team is not None:
+                assert self.flat is not None
+                update = team.averaged(update, self.flat)
         apply_changes(self.optimisers, self.layers, update.changes, rate, self.flat)
         if self.shown is not self.network:
             # A short memory at first, so that the average does not drag the random start along.
@@ -217,6 +249,8 @@ class Trainer:
         means, state, run = self._means(), self.state, self.config.run
         self._check_finite(math.isfinite(means["bits"]))
         state.sums = {}
+        if not self.leads:
+            return
         seen = state.step * self.batch_size
         bits = means["bits"] * self.corpus.train.symbols / self.corpus.train.characters
         rate = seen / max(state.seconds, 1e-9)
@@ -239,6 +273,8 @@ class Trainer:
         )
 
     def _evaluate(self) -> None:
+        if not self.leads:
+            return
         state, part = self.state, self.corpus.validation
         if self.fitting:
             if self.config.learning.calibrate:
@@ -296,6 +332,8 @@ class Trainer:
         return all(bool(value.isfinite().all()) for value in [*self.network.parameters(), *sums])
 
     def _sample(self) -> None:
+        if not self.leads:
+            return
         self._check_finite(self._is_finite())
         random = generator(self.config.run.seed, "sample", self.state.step)
         shown = self.shown.copied().to("cpu") if self.shown.prior.is_cuda else self.shown

@@ -1,0 +1,133 @@
+"""Several processes learn together: each takes its rows of every batch, and a layer's change is averaged as soon as it
+is there, while the next layer computes.
+
+    torchrun --nproc-per-node 2 -m ffseq train …
+
+Backpropagation has its last layer's change first and has to keep everything below it until then; here the lowest layer
+is done first, and in scopes `own` and `below` nothing waits for the layers above. Random numbers are drawn for the
+whole batch and each process keeps those of its rows, so a team learns what one process would, up to the order of sums.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from ffseq.config import TrainConfig, source_of
+from ffseq.errors import FfseqError, UsageError
+from ffseq.flat import Flat
+from ffseq.learning import Update
+
+
+@dataclass
+class Team:
+    """This process among the others. rank: its number from 0; size: how many there are."""
+
+    rank: int
+    size: int
+    _waiting: list[dist.Work] = field(default_factory=list)
+
+    def rows(self, batch: int, strings: int | None = None) -> Tensor:
+        """This process's rows of a batch, int64; in a causal stack, with so many strings, whole strings."""
+        if strings is None:
+            return torch.arange(batch).view(self.size, -1)[self.rank]
+        return torch.arange(batch).view(-1, self.size, strings // self.size)[:, self.rank].flatten()
+
+    def share(self, flat: Flat, number: int) -> None:
+        """Begin to add up a layer's change over the team. The caller goes on; `averaged` waits."""
+        work = dist.all_reduce(flat.changes[flat.part(number)], async_op=True)
+        assert work is not None
+        self._waiting.append(work)
+
+    def averaged(self, update: Update, flat: Flat) -> Update:
+        """The update of the whole team: its changes are in the row, and its figures are means over all rows."""
+        if not self._waiting:  # the twin's changes come all at once
+            for number, (places, changes) in enumerate(zip(flat.places, update.changes, strict=True)):
+                for name, change in changes.items():
+                    places[name].copy_(change)
+                self.share(flat, number)
+        self._finish(flat)
+        figures = self.mean(torch.cat([update.bits[None], update.positive, update.negative]))
+        bits, positive, negative = torch.split(figures, [1, len(update.positive), len(update.negative)])
+        return replace(update, changes=flat.places, bits=bits[0], positive=positive, negative=negative)
+
+    def _finish(self, flat: Flat) -> None:
+        """Wait until every change is the mean over the team."""
+        work = dist.all_reduce(flat.changes[flat.biases :], async_op=True)
+        assert work is not None
+        for one in (*self._waiting, work):
+            one.wait()
+        self._waiting.clear()
+        flat.changes.div_(self.size)
+
+    def mean(self, values: Tensor) -> Tensor:
+        """The mean of a tensor over the team, the same for all."""
+        total = values.clone()
+        dist.all_reduce(total)
+        return total / self.size
+
+    def told(self, thing: Any) -> Any:
+        """What the first process says, for all."""
+        box = [thing]
+        dist.broadcast_object_list(box, src=0)
+        return box[0]
+
+
+def team_of_environment() -> Team | None:
+    """The team that torchrun has started this process in, or None where it runs alone."""
+    if int(os.environ.get("WORLD_SIZE", "1")) < 2:
+        return None
+    if not dist.is_initialized():
+        dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+        if torch.cuda.is_available():
+            torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+    return Team(dist.get_rank(), dist.get_world_size())
+
+
+def check_team(config: TrainConfig, size: int) -> None:
+    """Refuse what only one process can learn. Raises UsageError. config: resolved."""
+    net, run = config.network, config.run
+    reasons = {
+        "--stream": run.stream,
+        "a memory (--memory)": net.memory > 0,
+        "a literal stack": net.stack == "literal",
+        "--hidden random": config.learning.hidden == "random",
+        "negatives 'corrupted'": source_of(config.learning) == "corrupted",
+        "a text from standard input": config.text.corpus == "-",
+    }
+    for what, asked in reasons.items():
+        if asked:
+            raise UsageError(f"{what} is for one process: leave torchrun out")
+    assert run.batch_size is not None
+    rows = run.batch_size // run.string_length if net.stack == "causal" else run.batch_size
+    if rows % size:
+        what = "strings (--batch_size / --string_length)" if net.stack == "causal" else "windows (--batch_size)"
+        raise UsageError(f"{size} processes cannot share {rows} {what} evenly")
+
+
+@contextmanager
+def together(team: Team | None, folder: object) -> Iterator[None]:
+    """Turn the loss of another process into a sentence. Raises FfseqError."""
+    try:
+        yield
+    except RuntimeError as error:
+        if team is None or not _is_lost(error):
+            raise
+        raise FfseqError(
+            f"process {team.rank} of {team.size}: another process of the team has ended. What was saved last is in "
+            f"{folder}; the same command with --resume {folder} goes on from there"
+        ) from error
+
+
+def _is_lost(error: RuntimeError) -> bool:
+    words = str(error).lower()
+    return isinstance(error, dist.DistError) or any(
+        word in words for word in ("gloo", "connection closed", "connection reset", "nccl", "timed out")
+    )

@@ -1,0 +1,165 @@
+"""Processes that learn together learn what one process would, stop together, and lose nothing when one of them dies."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.torch import load_file
+
+from ffseq.errors import UsageError
+from ffseq.negatives import sampled
+from ffseq.options import from_flat
+from ffseq.parallel import Team, check_team
+from ffseq.randomness import for_rows, generator, keep_mask
+
+pytestmark = pytest.mark.skipif(not torch.distributed.is_available(), reason="this torch has no torch.distributed")
+
+NET = ["--layers", "3", "--units", "32", "--block_size", "5", "--dtype", "float32", "--threads", "1", "--floors", "no"]
+RUN = ["--max_iters", "30", "--eval_interval", "15", "--log_interval", "10", "--learning_rate", "0.01", "--quiet"]
+TWO = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "ffseq"]
+ONE = [sys.executable, "-m", "ffseq"]
+
+
+def learned(start: list[str], folder: Path, *options: str) -> tuple[dict[str, torch.Tensor], list[dict[str, object]]]:
+    """The weights and the log of a run."""
+    command = [*start, "train", "fables", *NET, *RUN, *options, "--out_dir", str(folder)]
+    subprocess.run(command, check=True, capture_output=True, timeout=120)
+    log = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    return load_file(folder / "last" / "model.safetensors"), log
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--dropout", "0.4", "--scope", "below", "--num_negatives", "3", "--batch_size", "32"],
+        ["--stack", "causal", "--string_length", "16", "--batch_size", "64", "--objective", "likelihood",
+         "--dropout", "0.2", "--average", "0.9", "--recompute", "true"],
+        ["--method", "twin", "--dropout", "0.3", "--batch_size", "32"],
+    ],
+    ids=["below", "causal", "twin"],
+)  # fmt: skip
+def test_two_processes_learn_what_one_does(options: list[str], tmp_path: Path) -> None:
+    """Random numbers are the same, so only the order of sums differs: at most 10⁻⁵ of weights of size one."""
+    one, log_of_one = learned(ONE, tmp_path / "one", *options)
+    two, log_of_two = learned(TWO, tmp_path / "two", *options)
+    for name, weight in one.items():
+        torch.testing.assert_close(two[name], weight, rtol=1e-4, atol=1e-5, msg=name)
+    assert [line["step"] for line in log_of_one] == [line["step"] for line in log_of_two]
+    for first, second in zip(log_of_one, log_of_two, strict=True):
+        assert first.keys() == second.keys()
+        for name in {"train_bits_per_character", "positive_goodness", "validation_bits_per_character"} & first.keys():
+            assert second[name] == pytest.approx(first[name], rel=1e-4)
+
+
+def begun(folder: Path) -> subprocess.Popen[str]:
+    """A team of two that would learn for minutes, as soon as it has learned something."""
+    command = [*TWO, "train", "fables", *NET, "--max_iters", "100000", "--batch_size", "32", "--log_interval", "5"]
+    command += ["--sample_interval", "0", "--eval_interval", "100000", "--checkpoint_seconds", "0.5"]
+    team = subprocess.Popen([*command, "--out_dir", str(folder), "--quiet"], stderr=subprocess.PIPE, text=True)
+    until = time.monotonic() + 60
+    while not (folder / "log.jsonl").exists():
+        assert time.monotonic() < until, "the team has not begun to learn"
+        assert team.poll() is None
+        time.sleep(0.1)
+    time.sleep(1.5)  # until there is a checkpoint of the middle
+    return team
+
+
+def steps_of(folder: Path) -> int:
+    return int(json.loads((folder / "last" / "trainer_state.json").read_text())["step"])
+
+
+def test_a_team_stops_together_and_goes_on(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    team = begun(folder)
+    team.send_signal(signal.SIGTERM)
+    _, said = team.communicate(timeout=60)
+    assert said.count("ffseq: interrupted after") == 1, said
+    step = steps_of(folder)
+    assert f"interrupted after {step:,} updates" in said
+    more = ["train", "--resume", str(folder), "--max_iters", str(step + 10), "--quiet"]
+    subprocess.run([*TWO, *more], check=True, capture_output=True, timeout=120)
+    assert steps_of(folder) == step + 10
+    # and one process alone goes on with what a team has learned
+    more[4] = str(step + 15)
+    subprocess.run([*ONE, *more], check=True, capture_output=True, timeout=120)
+    assert steps_of(folder) == step + 15
+
+
+@pytest.mark.skipif(not Path("/proc").exists(), reason="finds the workers through /proc")
+@pytest.mark.parametrize("rank", ["0", "1"])
+def test_when_a_process_is_killed_the_others_say_so_and_the_run_can_be_resumed(rank: str, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    team = begun(folder)
+    for process in Path("/proc").iterdir():
+        try:
+            words = (process / "environ").read_bytes().split(b"\0")
+            mine = f"--out_dir\0{folder}\0".encode() in (process / "cmdline").read_bytes()
+        except OSError:
+            continue
+        if mine and f"RANK={rank}".encode() in words:
+            os.kill(int(process.name), signal.SIGKILL)
+    _, said = team.communicate(timeout=60)
+    assert team.returncode != 0
+    assert "another process of the team has ended" in said
+    assert f"--resume {folder}" in said
+    assert "RuntimeError" not in said
+    step = steps_of(folder)
+    assert step > 0
+    more = ["train", "--resume", str(folder), "--max_iters", str(step + 3), "--quiet"]
+    subprocess.run([*ONE, *more], check=True, capture_output=True, timeout=120)
+    assert steps_of(folder) == step + 3
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"stream": True}, "--stream"),
+        ({"memory": 64}, "--memory"),
+        ({"stack": "literal"}, "literal"),
+        ({"hidden": "random"}, "--hidden random"),
+        ({"objective": "threshold", "negatives": "corrupted"}, "corrupted"),
+        ({"batch_size": 33}, "cannot share 33 windows"),
+        ({"stack": "causal", "batch_size": 64 * 3}, "cannot share 3 strings"),
+        ({"corpus": "-"}, "standard input"),
+    ],
+)
+def test_what_only_one_process_can_learn_is_refused(options: dict[str, object], reason: str) -> None:
+    base = {"stack": "window", "batch_size": 32, "layers": 2, "units": 16, "block_size": 12, "corpus": "fables"}
+    check_team(from_flat(base), 2)
+    with pytest.raises(UsageError, match=reason):
+        check_team(from_flat(base | options), 2)
+
+
+@given(size=st.integers(1, 4), each=st.integers(1, 5), strings=st.integers(1, 3), seed=st.integers(0, 99))
+def test_a_team_shares_out_all_rows_and_their_numbers(size: int, each: int, strings: int, seed: int) -> None:
+    length = each * size
+    for rows_of in (
+        [Team(rank, size).rows(length) for rank in range(size)],
+        [Team(rank, size).rows(length * strings * size, strings * size) for rank in range(size)],
+    ):
+        every = torch.cat(rows_of)
+        total = len(every)
+        assert every.sort()[0].tolist() == list(range(total))
+        mask, _ = keep_mask((total, 7), 0.5, generator(seed, "m"), torch.device("cpu"))
+        q = torch.softmax(torch.randn(total, 5, generator=generator(seed, "q")), 1)
+        drawn = sampled(q, 3, generator(seed, "s"))
+        for rows in rows_of:
+            own, _ = keep_mask((len(rows), 7), 0.5, for_rows(generator(seed, "m"), rows, total), torch.device("cpu"))
+            assert torch.equal(own, mask[rows])
+            assert torch.equal(sampled(q[rows], 3, for_rows(generator(seed, "s"), rows, total)), drawn[rows])
+
+
+def test_whole_strings_stay_together() -> None:
+    """Row t·S + s is position t of string s: of four strings of three, the second of two processes has 2 and 3."""
+    assert Team(1, 2).rows(12, 4).tolist() == [2, 3, 6, 7, 10, 11]
