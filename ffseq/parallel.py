@@ -73,6 +73,11 @@ class Team:
         dist.all_reduce(total)
         return total / self.size
 
+    def part(self) -> None:
+        """The team's work is done: when all have come so far, each goes on alone."""
+        dist.barrier()
+        dist.destroy_process_group()
+
     def told(self, thing: Any) -> Any:
         """What the first process says, for all."""
         box = [thing]
@@ -118,6 +123,8 @@ def together(team: Team | None, folder: object) -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
+        if dist.is_available() and dist.is_initialized():
+            dist.destroy_process_group()
         if team is None or not _is_lost(error):
             raise
         raise FfseqError(

@@ -127,7 +127,7 @@ def _run(
     if checkpoint is not None:
         trainer.restore(checkpoint)
     if not trainer.leads:
-        trainer.run(interrupted)
+        _learn(trainer, interrupted)
         return {}
     if checkpoint is None:
         trainer.save("last")  # before anything else: from here on the run can be resumed
@@ -143,12 +143,20 @@ def _run(
         f"{config.run.dtype} products on {network.prior.device.type}, "
         f"{torch.get_num_threads()} threads{_of_team(trainer.team)}; run folder {folder}"
     )
-    if not trainer.run(interrupted):
+    if not _learn(trainer, interrupted):
         raise Interrupted(f"interrupted after {trainer.state.step:,} updates; continue with --resume {folder}")
     result = _finish(trainer, corpus, config, folder, progress, interrupted)
     result["seconds"] = time.monotonic() - began
     _write_json(folder / "result.json", result)
     return result
+
+
+def _learn(trainer: Trainer, interrupted: Callable[[], bool]) -> bool:
+    """Whether the run was finished, and not interrupted."""
+    done = trainer.run(interrupted)
+    if trainer.team is not None:
+        trainer.team.part()
+    return done
 
 
 def _of_team(team: Team | None) -> str:

@@ -33,7 +33,8 @@ ONE = [sys.executable, "-m", "ffseq"]
 def learned(start: list[str], folder: Path, *options: str) -> tuple[dict[str, torch.Tensor], list[dict[str, object]]]:
     """The weights and the log of a run."""
     command = [*start, "train", "fables", *NET, *RUN, *options, "--out_dir", str(folder)]
-    subprocess.run(command, check=True, capture_output=True, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
     log = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
     return load_file(folder / "last" / "model.safetensors"), log
 
