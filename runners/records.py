@@ -39,7 +39,7 @@ CORPORA: dict[str, list[str]] = {
     "text8-prefix": ["text8-prefix"],
     "enwik8-prefix": ["enwik8-prefix"],
 }
-#: Where a preset brings gains and temperature that were fitted for Forward-Forward, the twin's own, fitted in the same way.
+#: Where a preset brings gains and temperature that were fitted for Forward-Forward: the twin's own, fitted alike.
 FITTED: dict[tuple[str, str], list[str]] = {
     ("tinyshakespeare", "twin-equal-work"): ["--temperature", "1.035", "--gains", "1.37,1.12,1.02,.75,.80,.79,.96,.95"],
 }

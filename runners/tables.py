@@ -163,6 +163,32 @@ def stream() -> str:
     return "\n".join(rows)
 
 
+def bench() -> str:
+    """What `ffseq bench` found: nets, then memory, sampling and preparation."""
+    found = json.loads((HERE / "results" / "bench.json").read_text(encoding="utf-8"))
+    where = f"{found['processor']}, {found['threads']} threads, {found['dtype']}, torch {found['torch']}"
+    rows = [f"{where}; the fastest product: {found['matrix_peak_gflops']:,.0f} GFLOP/s.", ""]
+    rows += ["| net, positions in an update | FF, positions a second | twin | time of FF / twin | FF, of the fastest product |",
+             "|---|---|---|---|---|"]  # fmt: skip
+    for net in found["nets"]:
+        cells = [f"{net['name']}, {net['batch']:,}", f"{net['ff_per_second']:,.0f}", f"{net['twin_per_second']:,.0f}",
+                 f"{net['ratio_to_twin']:.2f}", f"{net['peak_share']:.0%}"]  # fmt: skip
+        rows.append("| " + " | ".join(cells) + " |")
+    names = ("ff_bytes", "ff_recompute_bytes", "ff_all_bytes", "twin_bytes")
+    rows += ["", "| most held in an update, MiB | FF, scope below | scope all, up twice | scope all | twin |"]
+    rows += ["|---|---|---|---|---|"]
+    for one in found["memory"]["depth"]:
+        rows.append(f"| {one['layers']} layers | " + " | ".join(f"{one[name] / 2**20:.1f}" for name in names) + " |")
+    sampling = found["sampling"]
+    rows += [
+        "",
+        f"Sampling from a causal net of 5 layers of 384: {sampling['one_string']:,.0f} characters a second in one string, "
+        f"{sampling['many_strings']:,.0f} in {sampling['strings']} at once. A text of 100 MB is prepared in "
+        f"{found['preparation_seconds_100mb']:.1f} seconds.",
+    ]
+    return "\n".join(rows)
+
+
 def spread(values: list[float], digits: int) -> str:
     """Mean ± standard deviation."""
     mean = f"{statistics.mean(values):.{digits}f}"
@@ -178,6 +204,7 @@ TABLES: dict[str, tuple[str, Callable[[], str]]] = {
     "between": ("between", between),
     "stream": ("stream", stream),
     "literal": ("literal", literal),
+    "bench": ("bench", bench),
     "records": ("records", records),
 }
 
