@@ -168,7 +168,7 @@ def bench() -> str:
     found = json.loads((HERE / "results" / "bench.json").read_text(encoding="utf-8"))
     where = f"{found['processor']}, {found['threads']} threads, {found['dtype']}, torch {found['torch']}"
     rows = [f"{where}; the fastest product: {found['matrix_peak_gflops']:,.0f} GFLOP/s.", ""]
-    rows += ["| net, positions in an update | FF, positions a second | twin | time of FF / twin | FF, of the fastest product |",
+    rows += ["| net, positions in an update | FF, positions a second | twin | FF's time / twin's | FF, of that product |",
              "|---|---|---|---|---|"]  # fmt: skip
     for net in found["nets"]:
         cells = [f"{net['name']}, {net['batch']:,}", f"{net['ff_per_second']:,.0f}", f"{net['twin_per_second']:,.0f}",
@@ -182,7 +182,8 @@ def bench() -> str:
     sampling = found["sampling"]
     rows += [
         "",
-        f"Sampling from a causal net of 5 layers of 384: {sampling['one_string']:,.0f} characters a second in one string, "
+        "Sampling from a causal net of 5 layers of 384: "
+        f"{sampling['one_string']:,.0f} characters a second in one string, "
         f"{sampling['many_strings']:,.0f} in {sampling['strings']} at once. A text of 100 MB is prepared in "
         f"{found['preparation_seconds_100mb']:.1f} seconds.",
     ]
