@@ -168,7 +168,7 @@ def bench() -> str:
     found = json.loads((HERE / "results" / "bench.json").read_text(encoding="utf-8"))
     where = f"{found['processor']}, {found['threads']} threads, {found['dtype']}, torch {found['torch']}"
     rows = [f"{where}; the fastest product: {found['matrix_peak_gflops']:,.0f} GFLOP/s.", ""]
-    rows += ["| net, positions in an update | FF, positions a second | twin | FF's time / twin's | FF, of that product |",
+    rows += ["| net, positions in an update | FF, positions a second | twin | FF's time / twin's | of that product |",
              "|---|---|---|---|---|"]  # fmt: skip
     for net in found["nets"]:
         cells = [f"{net['name']}, {net['batch']:,}", f"{net['ff_per_second']:,.0f}", f"{net['twin_per_second']:,.0f}",
