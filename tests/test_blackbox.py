@@ -216,7 +216,7 @@ def test_through_a_box_between_layers_no_derivative_comes_down(between: str, sta
     """FF changes every layer as ever; what backpropagation can still do there is exactly what FF does."""
     network = small_network(stack=stack, between=between).double()
     network.products = torch.float64
-    network._boxes = [None if box is None else box.double() for box in network._boxes]
+    network.boxes = [None if box is None else box.double() for box in network.boxes]
     shape = (5, 4, 4) if stack == "causal" else (20, 4)
     contexts = torch.randint(0, 5, shape, generator=generator(0, "c"))
     targets = torch.randint(0, 5, (20,), generator=generator(0, "t"))
