@@ -14,6 +14,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -47,7 +48,9 @@ class Team:
         self._waiting.append(work)
 
     def averaged(self, update: Update, flat: Flat) -> Update:
-        """The update of the whole team: its changes are in the row, and its figures are means over all rows."""
+        """The update of the whole team: its changes are in the row; bits and goodness are means over all rows,
+        scores and the number that is correct those of this process's.
+        """
         if not self._waiting:  # the twin's changes come all at once
             for number, (places, changes) in enumerate(zip(flat.places, update.changes, strict=True)):
                 for name, change in changes.items():
@@ -90,9 +93,10 @@ def team_of_environment() -> Team | None:
     if int(os.environ.get("WORLD_SIZE", "1")) < 2:
         return None
     if not dist.is_initialized():
-        dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
         if torch.cuda.is_available():
             torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+        # Clock and stop are numbers on the CPU also where the layers are not.
+        dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
     return Team(dist.get_rank(), dist.get_world_size())
 
 
@@ -118,7 +122,7 @@ def check_team(config: TrainConfig, size: int) -> None:
 
 
 @contextmanager
-def together(team: Team | None, folder: object) -> Iterator[None]:
+def together(team: Team | None, folder: Path | None) -> Iterator[None]:
     """Turn the loss of another process into a sentence. Raises FfseqError."""
     try:
         yield
@@ -128,8 +132,12 @@ def together(team: Team | None, folder: object) -> Iterator[None]:
         if team is None or not _is_lost(error):
             raise
         raise FfseqError(
-            f"process {team.rank} of {team.size}: another process of the team has ended. What was saved last is in "
-            f"{folder}; the same command with --resume {folder} goes on from there"
+            f"process {team.rank} of {team.size}: another process of the team has ended. "
+            + (
+                f"What was saved last is in {folder}; the same command with --resume {folder} goes on from there"
+                if folder is not None
+                else "Nothing has been learned yet"
+            )
         ) from error
 
 

@@ -67,7 +67,8 @@ def train(
     leads = team is None or team.rank == 0
     if not leads:
         progress = Progress(quiet=True)
-    folder, checkpoint, config = _begun(config, team)
+    with together(team, None):
+        folder, checkpoint, config = _begun(config, team)
     device, products = compute(config)
     corpus = load_corpus(
         config.text.corpus,

@@ -18,27 +18,25 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from ffseq.baselines.twin import backpropagate
-from ffseq.calibration import fit_gains
 from ffseq.checkpoint import Checkpoint, save_checkpoint
-from ffseq.config import TrainConfig, gains_of, source_of
+from ffseq.config import TrainConfig, source_of
 from ffseq.corpus import Corpus, Segment
 from ffseq.errors import FfseqError
-from ffseq.evaluation import Evaluation, evaluate_segments, fit_temperature, leading
+from ffseq.evaluation import Evaluation, evaluate_segments, leading
 from ffseq.learning import Update, learn
 from ffseq.literal import learn_literal
 from ffseq.network import SequenceNetwork
-from ffseq.objective import excludes_truth, readout_temperature
 from ffseq.optim import apply_changes, make_optimisers, rate_at, restore_state, state_tensors
 from ffseq.options import to_flat
 from ffseq.parallel import Team
 from ffseq.progress import Progress, duration
 from ffseq.randomness import for_rows, generator
+from ffseq.readout import fit_readout, frequencies, known_temperature, set_readout
 from ffseq.sampling import stream_text
-from ffseq.windows import string_positions, training_batch, training_strings, window_positions
+from ffseq.windows import batch_at
 
 #: Validation symbols scored in one evaluation during training, at most.
 VALIDATION_SYMBOLS = 200_000
@@ -87,7 +85,9 @@ class Trainer:
         #: The black box's log probabilities of every training position, cross-fitted: (n, V) float16.
         self.black_box = None if network.black_box is None else network.black_box.of_training(progress.status)
         self.warned = False
-        self.unigram = self._frequencies() if source_of(config.learning) == "unigram" else None
+        self.unigram: Tensor | None = None
+        if source_of(config.learning) == "unigram":
+            self.unigram = frequencies(corpus.symbols, self.start, self.stop, len(corpus.alphabet)).to(network.prior)
         self._prepare_readout()
 
     def run(self, interrupted: Callable[[], bool]) -> bool:
@@ -174,28 +174,21 @@ class Trainer:
             self.network.load_state_dict(weights | shared)
         restore_state(self.optimisers, tensors)
 
-    def _batch(self) -> tuple[Tensor, Tensor, NDArray[np.int64]]:
-        """Contexts, targets and positions of this update, as `training_batch` and `training_strings` give them."""
-        run, step = self.config.run, self.state.step
-        where: dict[str, Any] = {"step": step, "batch_size": self.batch_size, "seed": run.seed}
-        if self.network.is_causal:
-            where["length"] = run.string_length
-        how: dict[str, Any] = where | {
-            "block_size": self.network.block_size,
-            "alphabet_size": len(self.corpus.alphabet),
-            "short_contexts": run.short_contexts,
-        }
-        text = (self.corpus.symbols, self.start, self.stop)
-        if self.network.is_causal:
-            contexts, targets = training_strings(*text, **how)
-            return contexts, targets, string_positions(self.start, self.stop, **where)
-        contexts, targets = training_batch(*text, **how)
-        return contexts, targets, window_positions(self.start, self.stop, **where)
-
     def _update(self, rate: float) -> Update:
         run, state, team = self.config.run, self.state, self.team
         device = self.network.prior.device
-        contexts, targets, positions = self._batch()
+        contexts, targets, positions = batch_at(
+            self.corpus.symbols,
+            self.start,
+            self.stop,
+            step=state.step,
+            batch_size=self.batch_size,
+            length=run.string_length if self.network.is_causal else None,
+            block_size=self.network.block_size,
+            alphabet_size=len(self.corpus.alphabet),
+            seed=run.seed,
+            short_contexts=run.short_contexts,
+        )
         random, drop = generator(run.seed, "learn", state.step, device), self.config.network.dropout or 0.0
         if team is not None:
             rows = team.rows(len(targets), contexts.shape[1] if self.network.is_causal else None)
@@ -277,16 +270,9 @@ class Trainer:
             return
         state, part = self.state, self.corpus.validation
         if self.fitting:
-            if self.config.learning.calibrate:
-                self.shown.gains.fill_(1.0)
-            fitted = fit_temperature(self.shown, self.corpus.symbols, self.fitting)
-            nets = list({id(n): n for n in (self.shown, self.network)}.values())
-            for network in nets:
-                network.temperature.fill_(fitted)
-            if self.config.learning.calibrate and self.config.network.stack != "literal":
-                gains = fit_gains(self.shown, self.corpus.symbols, self.fitting)
-                for network in nets:
-                    network.gains.copy_(gains)
+            fit_readout(self.shown, self.corpus.symbols, self.fitting, calibrate=self.config.learning.calibrate)
+            self.network.temperature.copy_(self.shown.temperature)
+            self.network.gains.copy_(self.shown.gains)
         seen = state.step * self.batch_size
         if part is None:
             # Nothing to choose by, but units that have died show on training text as well.
@@ -357,40 +343,11 @@ class Trainer:
                 f"{self.config.optimiser.learning_rate:g}) or raise --warmup_iters."
             )
 
-    def _frequencies(self) -> Tensor:
-        counts = np.zeros(len(self.corpus.alphabet), dtype=np.int64)
-        for first in range(self.start, self.stop, 1 << 22):  # in pieces: bincount makes integers of eight bytes
-            piece = self.corpus.symbols[first : min(first + (1 << 22), self.stop)]
-            counts += np.bincount(piece, minlength=len(counts))
-        return torch.from_numpy((counts + 1) / (counts + 1).sum()).float().to(self.network.prior.device)
-
     def _prepare_readout(self) -> None:
-        """Set the read-out temperature that theory gives, or choose the text that it will be fitted on."""
-        learning = self.config.learning
-        source = source_of(learning)
-        exclude = excludes_truth(learning.objective, source, learning.exclude_truth)
-        temperature = learning.temperature
-        if temperature is None and not learning.calibrate:
-            temperature = readout_temperature(
-                learning.objective,
-                source,
-                exclude_truth=exclude,
-                negatives_temperature=learning.negatives_temperature,
-                scope=learning.scope,
-                goodness=self.config.network.goodness,
-            )
-            if self.config.network.stack == "literal":
-                # A softmax that learned from the likelihood is right as it is; goodness is in no unit.
-                temperature = 1.0 if self.config.network.readout == "softmax" else None
-        for network in (self.network, self.shown):
-            network.temperature.fill_(temperature or 1.0)
-            if learning.gains is not None:
-                network.gains.copy_(torch.tensor(gains_of(learning.gains)))
-            if self.unigram is not None and learning.objective != "nce":
-                # Against the frequencies q a threshold learns log P/q, and log P/(q(1 − q)) where the truth, drawn
-                # with its own frequency, is left out: the read-out puts back what is missing.
-                network.prior.copy_(self.unigram.log() + (torch.log1p(-self.unigram) if exclude else 0.0))
-        if temperature is not None:
+        """Set what the prediction is read out with, or choose the text that it will be fitted on."""
+        known = known_temperature(self.config)
+        set_readout((self.network, self.shown), self.config, known, self.unigram)
+        if known is not None:
             return
         if self.corpus.validation is not None:
             self.fitting = list(self.corpus.validation.segments)

@@ -102,6 +102,34 @@ def training_strings(
     return contexts, torch.from_numpy(np.take(symbols, positions).astype(np.int64))
 
 
+def batch_at(
+    symbols: NDArray[np.integer],
+    start: int,
+    stop: int,
+    *,
+    step: int,
+    batch_size: int,
+    length: int | None,
+    block_size: int,
+    alphabet_size: int,
+    seed: int,
+    short_contexts: float,
+) -> tuple[Tensor, Tensor, NDArray[np.int64]]:
+    """Contexts and targets of one update, and the positions (B,) of the targets.
+
+    length: T, for strings (see `training_strings`), or None for windows (see `training_batch`).
+    """
+    where = {"step": step, "batch_size": batch_size, "seed": seed}
+    context = {"block_size": block_size, "alphabet_size": alphabet_size}
+    if length is None:
+        contexts, targets = training_batch(symbols, start, stop, short_contexts=short_contexts, **where, **context)
+        return contexts, targets, window_positions(start, stop, **where)
+    contexts, targets = training_strings(
+        symbols, start, stop, length=length, short_contexts=short_contexts, **where, **context
+    )
+    return contexts, targets, string_positions(start, stop, length=length, **where)
+
+
 def string_positions(start: int, stop: int, *, step: int, batch_size: int, length: int, seed: int) -> NDArray[np.int64]:
     """The positions (T·S,) that the strings of one update predict; see `training_strings`."""
     size = stop - start

@@ -157,9 +157,9 @@ def stream() -> str:
     rows = ["| characters | peak memory | bits per character, before each was learned | characters a second |",
             "|---|---|---|---|"]  # fmt: skip
     for one in results.values():
-        memory = f"{one['peak_memory_bytes'] / 2**20:.0f} MiB"
+        memory = f"{one['bytes'] / 2**20:.0f} MiB"
         bits = f"{one['prequential_bits_per_character']:.3f} (entropy rate {one['entropy_rate']:.3f})"
-        rows.append(f"| {one['characters_seen']:,} | {memory} | {bits} | {one['characters_per_second']:,.0f} |")
+        rows.append(f"| {one['characters']:,} | {memory} | {bits} | {one['characters_per_second']:,.0f} |")
     return "\n".join(rows)
 
 

@@ -164,3 +164,15 @@ def test_a_team_shares_out_all_rows_and_their_numbers(size: int, each: int, stri
 def test_whole_strings_stay_together() -> None:
     """Row t·S + s is position t of string s: of four strings of three, the second of two processes has 2 and 3."""
     assert Team(1, 2).rows(12, 4).tolist() == [2, 3, 6, 7, 10, 11]
+
+
+def test_a_refusal_is_a_sentence_in_a_team_too(tmp_path: Path) -> None:
+    """The first process refuses a folder that is not empty while the other waits to be told which one it is."""
+    (tmp_path / "mine.txt").write_text("something of mine")
+    command = [*TWO, "train", "fables", *NET, *RUN, "--out_dir", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode != 0
+    assert f"ffseq: the run folder {tmp_path} is not empty" in done.stderr
+    assert "RuntimeError" not in done.stderr
+    assert "runs.py" not in done.stderr  # no traceback of ours; torchrun adds one of its own
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]

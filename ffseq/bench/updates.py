@@ -16,7 +16,7 @@ from ffseq.learning import learn
 from ffseq.network import SequenceNetwork
 from ffseq.optim import apply_changes, make_optimisers
 from ffseq.randomness import generator
-from ffseq.windows import training_batch, training_strings
+from ffseq.windows import batch_at
 
 #: Characters of a training string of a causal net.
 STRING_LENGTH = 64
@@ -55,9 +55,10 @@ def update_of(
     *,
     scope: Literal["own", "below", "all"] = "all",
     recompute: bool = False,
+    network: SequenceNetwork | None = None,
 ) -> Callable[[], None]:
-    """A function that makes one update: cuts a batch, learns, moves the weights."""
-    network = SequenceNetwork(net.network, ALPHABET)
+    """A function that makes one update: cuts a batch, learns, moves the weights. network: by default a new one."""
+    network = network or SequenceNetwork(net.network, ALPHABET)
     network.products = dtype
     learning = replace(net.learning, scope=scope, recompute=recompute)
     layers, flat = list(network.stack()), network.flat()
@@ -66,14 +67,18 @@ def update_of(
 
     def update() -> None:
         nonlocal step
-        where = {
-            "step": step, "batch_size": net.batch, "block_size": network.block_size, "alphabet_size": len(ALPHABET),
-            "seed": 0, "short_contexts": 0.01,
-        }  # fmt: skip
-        if network.is_causal:
-            contexts, targets = training_strings(_TEXT, 0, len(_TEXT), length=STRING_LENGTH, **where)  # type: ignore[arg-type]
-        else:
-            contexts, targets = training_batch(_TEXT, 0, len(_TEXT), **where)  # type: ignore[arg-type]
+        contexts, targets, _ = batch_at(
+            _TEXT,
+            0,
+            len(_TEXT),
+            step=step,
+            batch_size=net.batch,
+            length=STRING_LENGTH if network.is_causal else None,
+            block_size=network.block_size,
+            alphabet_size=len(ALPHABET),
+            seed=0,
+            short_contexts=0.01,
+        )
         random = generator(0, "learn", step)
         if method == "ff":
             places = flat.places if flat is not None else None

@@ -187,10 +187,10 @@ class WindowLayer(nn.Module):
         # Every position reads one row at distance 1: there the bias costs V rows, not B.
         nearest = len(table) // len(self.offsets)
         near = table[:nearest] + self.bias / self.scale[0]
-        if table.dtype == dtype or table.requires_grad or "context" not in self.rounded:
+        weights = self.rounded.get("context")
+        if weights is None or weights.dtype != dtype or table.requires_grad:
             weights = torch.cat([near, table[nearest:]]).to(dtype)
         else:
-            weights = self.rounded["context"]
             weights[:nearest] = near
         rows = contexts + self.offsets
         scale = self.scale.to(dtype).expand_as(rows)
