@@ -22,7 +22,7 @@ from torch import Tensor
 
 from ffseq.errors import FfseqError
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 
 
 @dataclass(frozen=True)

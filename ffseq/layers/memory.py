@@ -7,8 +7,9 @@ It is goodness `agreement` with input weights that are a fixed hash instead of l
 as every other. (Hashed n-gram features inside a neural language model: Mikolov et al. 2011; here they are a layer that
 learns by itself.)
 
-A row belongs to the first context that learned with it, and keeps a few further bits of that context's hash. Any other
-context with the same row has no unit of that length: it is off, as for a context that was never learned.
+A context that was never learned has no unit of that length: it is off. Which were learned stands in a table of one bit
+of memory for each of many more places than there are rows (a Bloom filter with one hash), since two contexts with the
+same row mean little harm, but a row that speaks for a context nobody has met says what belongs to others.
 
 Shape letters: B positions in a batch, K context length, V alphabet size, M lengths of context, R rows for each.
 """
@@ -21,11 +22,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+#: Places of the table of contexts that were learned: so many for each row, and at most so many for each length.
+PLACES, MOST_PLACES = 128, 1 << 23
+
 
 @dataclass(frozen=True)
 class Recall:
     """What a memory makes of a batch of contexts. rows: (B, M) int64; keep: (B, M) float32, the activity of each row's
-    unit: 0 where the row belongs to another context or dropout left it out, else dropout's scale.
+    unit: 0 where the context was never learned or dropout left it out, else dropout's scale.
     """
 
     rows: Tensor
@@ -35,53 +39,54 @@ class Recall:
 class MemoryLayer(nn.Module):
     """One memory. lengths: the lengths of context it looks up, at most K; rows: R, a power of two.
 
-    Its one parameter is `candidates` E (M·R, V) float32, which begins at zero: it knows nothing. `owners` (M·R,) int16
-    has the mark of the context that each row belongs to, 0 where it is free.
+    Its one parameter is `candidates` E (M·R, V) float32, which begins at zero: it knows nothing. `seen` (M·places,)
+    bool is true at the places of the contexts that it has learned.
     """
 
-    owners: Tensor
-    begins: Tensor
+    seen: Tensor
+    column: Tensor
 
     def __init__(self, *, alphabet_size: int, lengths: tuple[int, ...], rows: int) -> None:
         super().__init__()
         self.lengths, self.bits = lengths, rows.bit_length() - 1
         self.candidates = nn.Parameter(torch.zeros(len(lengths) * rows, alphabet_size), requires_grad=False)
-        self.register_buffer("begins", torch.arange(len(lengths)) * rows, persistent=False)
-        self.register_buffer("owners", torch.zeros(len(lengths) * rows, dtype=torch.int16))
+        self.places_bits = min(rows * PLACES, MOST_PLACES).bit_length() - 1
+        self.register_buffer("column", torch.arange(len(lengths)), persistent=False)
+        self.register_buffer("seen", torch.zeros(len(lengths) << self.places_bits, dtype=torch.bool))
 
     def forward(self, contexts: Tensor, keep: Tensor | None = None, drop: float = 0.0) -> Recall:
-        """The rows of contexts (B, K) int64, and which of them are theirs.
+        """The rows of contexts (B, K) int64, and which of these were learned.
 
         keep: (B, M) float32 dropout mask of zeros and ones, drop: the share it leaves out.
         """
-        rows, marks = self._found(contexts)
-        on = (self.owners[rows] == marks).to(self.candidates)
-        return Recall(rows, on if keep is None else on * keep.to(on) / (1 - drop))
+        codes = self._codes(contexts)
+        on = self.seen[self._places(codes)].to(self.candidates)
+        return Recall(self._rows(codes), on if keep is None else on * keep.to(on) / (1 - drop))
 
     def claim(self, contexts: Tensor) -> None:
-        """Give the free rows of contexts (B, K) int64 that are about to be learned to them, the first one first."""
-        rows, marks = (one.flatten() for one in self._found(contexts))
-        free = self.owners[rows] == 0
-        rows, order = rows[free].sort(stable=True)
-        first = torch.ones_like(rows, dtype=torch.bool)
-        first[1:] = rows[1:] != rows[:-1]
-        self.owners[rows[first]] = marks[free][order][first]
+        """Contexts (B, K) int64 are about to be learned: their units are on from now."""
+        self.seen[self._places(self._codes(contexts))] = True
 
-    def _found(self, contexts: Tensor) -> tuple[Tensor, Tensor]:
-        """Rows (B, M) int64 of contexts (B, K), and marks (B, M) int16, 1 to 32,767, that tell contexts in one row
-        apart.
-        """
+    def _codes(self, contexts: Tensor) -> Tensor:
+        """A number for the last m characters of each context, (B, M) int64: equal characters, equal numbers."""
         codes: list[Tensor] = []
         code = torch.zeros_like(contexts[:, 0])
         for length in range(1, max(self.lengths) + 1):
             code = code * 1_000_003 + contexts[:, length - 1] + 1
             if length in self.lengths:
                 codes.append(code)
-        # Multiplicative hashing (Knuth): the best mixed bits of a product are its highest.
-        product = torch.stack(codes, 1) * -7_046_029_254_386_353_131
-        rows = ((product >> (64 - self.bits)) & ((1 << self.bits) - 1)) + self.begins
-        marks = ((product >> (49 - self.bits)) & 0x7FFF).clamp_(min=1).to(torch.int16)
-        return rows, marks
+        return torch.stack(codes, 1)
+
+    def _rows(self, codes: Tensor) -> Tensor:
+        return self._hashed(codes * -7_046_029_254_386_353_131, self.bits)
+
+    def _places(self, codes: Tensor) -> Tensor:
+        """Where in `seen` contexts stand, (B, M) int64; another multiplier, so that it says more than the row does."""
+        return self._hashed(codes * -4_658_895_280_553_007_687, self.places_bits)
+
+    def _hashed(self, product: Tensor, bits: int) -> Tensor:
+        """Multiplicative hashing (Knuth): the best mixed bits of a product are its highest."""
+        return ((product >> (64 - bits)) & ((1 << bits) - 1)) + (self.column << bits)
 
     def goodness(self, activity: Recall) -> Tensor:
         """Goodness of every candidate, float32 (B, V)."""
