@@ -5,14 +5,15 @@
 
 What does not change while a text grows is worked out before it does. All layers read the same context, so their rows
 are one table and one gather; the goodness of all layers is one product. A layer of a causal stack needs the one below
-now and d positions ago: both halves of its weights are applied when the activity is there, and the second half waits in
-a ring of d places, which is all that is remembered of the text.
+now and d positions ago: both stand side by side in a place of a ring of d places, which is all that is remembered of
+the text. Most of the time goes to calling operations, so there are as few as can be.
 
 Shape letters: S strings, K context length, V alphabet size, H units, L layers.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -47,30 +48,36 @@ def next_scores(network: SequenceNetwork, strings: int) -> Callable[[Tensor], Te
     read_out = torch.cat(weights) * (2 if squares else 1)
     of_squares = torch.cat([layer.candidates.t() * w for layer, w in zip(layers, weights, strict=True)])
     bias = torch.stack([layer.candidate_bias for layer in layers]).sum(0) * (not squares)
-    # The weights that an activity meets on its way to the next layer: those for now, then those for d positions later.
-    onward = [torch.cat(torch.split(layer.below, units), 1) for layer in layers if layer.below is not None]
-    distances = [dilation(number) if network.is_causal else 0 for number in range(len(layers))]
-    rings = [table.new_zeros(distance, strings, units) for distance in distances]
+    plain = network.config.between == "none"
+    # Activities are divided by their norm, not by their root mean square: the rest is in the weights.
+    below = [layer.below * (math.sqrt(units) if plain else 1.0) for layer in layers if layer.below is not None]
+    causal = network.is_causal
+    # Place t mod d of a ring: what a layer sees at position t. Its left half is then what it saw d positions ago.
+    rings = [
+        _ring(table, dilation(number) if causal else 1, strings, units, 2 if causal else 1)
+        for number in range(1, len(layers))
+    ]
     done = 0
 
     @torch.no_grad()
     def scores(contexts: Tensor) -> Tensor:
         nonlocal done
         every = F.embedding_bag(contexts + offsets, table, mode="sum")
-        below: Tensor | None = None
+        seen = every  # what each layer but the first sees of the one below it
         for number, activity in enumerate(torch.split(every, units, 1)):
-            if below is not None:
-                sent = below @ onward[number - 1]
-                activity.add_(sent[:, :units])
-                if distances[number]:
-                    place = rings[number][done % distances[number]]
-                    activity.add_(place)
-                    place.copy_(sent[:, units:])
+            if number:
+                activity.addmm_(seen, below[number - 1])
             activity.relu_()
             if number + 1 < len(layers):
-                below = normalised(activity)
-                if network.config.between != "none":
-                    below = through(network.config.between, network.boxes[number], below)
+                ring = rings[number]
+                seen, now, before = ring[done % len(ring)]
+                if causal:
+                    before.copy_(now)
+                if plain:
+                    norm = torch.linalg.vector_norm(activity, dim=1, keepdim=True).clamp_(min=1e-4)
+                    torch.div(activity, norm, out=now)
+                else:
+                    now.copy_(through(network.config.between, network.boxes[number], normalised(activity)))
         done += 1
         total = torch.addmm(bias, every, read_out)
         if squares:
@@ -81,6 +88,12 @@ def next_scores(network: SequenceNetwork, strings: int) -> Callable[[Tensor], Te
         return total
 
     return scores
+
+
+def _ring(like: Tensor, places: int, strings: int, units: int, halves: int) -> list[tuple[Tensor, Tensor, Tensor]]:
+    """For each place all of it (S, halves·H), its left half, and its right half."""
+    whole = like.new_zeros(places, strings, halves * units)
+    return [(place, place[:, :units], place[:, units:]) for place in whole]
 
 
 def _table(layers: Sequence[WindowLayer], block_size: int) -> Tensor:
