@@ -54,6 +54,8 @@ def filtered(
         raise UsageError(f"--top_p has to be above 0 and at most 1, got {top_p}")
     if temperature == 0:
         return torch.zeros_like(log_p).scatter_(1, log_p.argmax(1, keepdim=True), 1.0)
+    if temperature == 1 and top_k is None and top_p is None:
+        return log_p.exp()
     # Sorting is stable, so that of equally probable symbols the first of the alphabet stays.
     # The most probable symbol at 0 and in float64: no temperature, however low, overflows.
     scaled = ((log_p - log_p.amax(1, keepdim=True)).double() / temperature).to(log_p.dtype)

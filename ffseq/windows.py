@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from itertools import groupby
+from typing import Any
 
 import numpy as np
 import torch
@@ -41,8 +42,9 @@ def training_batch(
     alphabet_size: int,
     seed: int,
     short_contexts: float = 0.0,
-) -> tuple[Tensor, Tensor]:
-    """The windows of one update: contexts (B, K) and targets (B,), int64, targets in start..stop−1.
+) -> tuple[Tensor, Tensor, NDArray[np.int64]]:
+    """The windows of one update: contexts (B, K) and targets (B,), int64, and the targets' positions (B,), in
+    start..stop−1.
 
     Windows come without replacement, in an order drawn anew for each pass over the text; which ones come at which
     step depends on seed and step alone. No context reaches before `start`. A share of `short_contexts` is cut at a
@@ -57,7 +59,7 @@ def training_batch(
         contexts[cut] = torch.where(
             torch.arange(block_size) < torch.from_numpy(length)[:, None], contexts[cut], alphabet_size
         )
-    return contexts, torch.from_numpy(np.take(symbols, positions).astype(np.int64))
+    return contexts, torch.from_numpy(np.take(symbols, positions).astype(np.int64)), positions
 
 
 def window_positions(start: int, stop: int, *, step: int, batch_size: int, seed: int) -> NDArray[np.int64]:
@@ -83,8 +85,9 @@ def training_strings(
     alphabet_size: int,
     seed: int,
     short_contexts: float = 0.0,
-) -> tuple[Tensor, Tensor]:
-    """The strings of one update of a causal stack: contexts (T, S, K) and targets (T·S,), int64, T·S = batch_size.
+) -> tuple[Tensor, Tensor, NDArray[np.int64]]:
+    """The strings of one update of a causal stack: contexts (T, S, K), targets (T·S,), int64, and the targets'
+    positions; T·S = batch_size.
 
     Strings of T = `length` characters tile the text from an offset that changes with each pass, and come without
     replacement in an order drawn anew for each pass; seed and step alone decide. A share of `short_contexts` sees
@@ -99,7 +102,7 @@ def training_strings(
         alone = np.random.default_rng(key(seed, "short", step)).random(strings) < short_contexts
         inside = torch.arange(block_size) < torch.arange(length)[:, None, None]
         contexts = torch.where(inside | ~torch.from_numpy(alone)[:, None], contexts, alphabet_size)
-    return contexts, torch.from_numpy(np.take(symbols, positions).astype(np.int64))
+    return contexts, torch.from_numpy(np.take(symbols, positions).astype(np.int64)), positions
 
 
 def batch_at(
@@ -119,15 +122,17 @@ def batch_at(
 
     length: T, for strings (see `training_strings`), or None for windows (see `training_batch`).
     """
-    where = {"step": step, "batch_size": batch_size, "seed": seed}
-    context = {"block_size": block_size, "alphabet_size": alphabet_size}
+    cut: dict[str, Any] = {
+        "step": step,
+        "batch_size": batch_size,
+        "block_size": block_size,
+        "alphabet_size": alphabet_size,
+        "seed": seed,
+        "short_contexts": short_contexts,
+    }
     if length is None:
-        contexts, targets = training_batch(symbols, start, stop, short_contexts=short_contexts, **where, **context)
-        return contexts, targets, window_positions(start, stop, **where)
-    contexts, targets = training_strings(
-        symbols, start, stop, length=length, short_contexts=short_contexts, **where, **context
-    )
-    return contexts, targets, string_positions(start, stop, length=length, **where)
+        return training_batch(symbols, start, stop, **cut)
+    return training_strings(symbols, start, stop, length=length, **cut)
 
 
 def string_positions(start: int, stop: int, *, step: int, batch_size: int, length: int, seed: int) -> NDArray[np.int64]:
