@@ -12,6 +12,7 @@ Goodness = Literal["agreement", "squares"]
 Objective = Literal["contrast", "likelihood", "nce", "threshold", "difference"]
 Scope = Literal["own", "below", "all"]
 Source = Literal["sampled", "expected", "argmax", "unigram", "corrupted"]
+PhaseKind = Literal["interleaved", "sleep", "growing", "deprived", "sequence"]
 Between = Literal["none", "quantised", "projected", "stepped"]
 
 
@@ -195,6 +196,28 @@ class RunConfig:
 
 
 @dataclass(frozen=True)
+class PhasesConfig:
+    """Wake and sleep: when there are negatives."""
+
+    kind: PhaseKind = "interleaved"
+    """interleaved: positives and negatives in every update. sleep: real text and no negatives for `wake` updates, then
+    negatives and no real text for `sleep` updates. growing: the same, with nights that grow from one update to that.
+    deprived: interleaved, but without negatives for `length` updates from `start`. sequence: your own."""
+    wake: int = 100
+    """Updates of a wake phase; growing: of the longest."""
+    sleep: int = 100
+    """Updates of a sleep phase; growing: of the longest."""
+    growth: float = 1.2
+    """growing: how many times longer each night is than the one before."""
+    start: int = 0
+    """deprived: updates before the negatives stop."""
+    length: int = 100
+    """deprived: updates without negatives."""
+    sequence: str | None = None
+    """sequence: phases and their updates, again and again: wake 100, sleep 100, interleaved 20."""
+
+
+@dataclass(frozen=True)
 class TrainConfig:
     """All settings of `ffseq train`."""
 
@@ -203,6 +226,7 @@ class TrainConfig:
     learning: LearningConfig = LearningConfig()
     optimiser: OptimiserConfig = OptimiserConfig()
     run: RunConfig = RunConfig()
+    phases: PhasesConfig = PhasesConfig()
 
 
 def lengths_of(text: str) -> tuple[int, ...]:

@@ -11,6 +11,7 @@ from ffseq.config import (
     LearningConfig,
     NetworkConfig,
     OptimiserConfig,
+    PhasesConfig,
     RunConfig,
     TrainConfig,
     gains_of,
@@ -29,7 +30,10 @@ GROUPS: dict[str, type] = {
     "learning": LearningConfig,
     "optimiser": OptimiserConfig,
     "run": RunConfig,
+    "phases": PhasesConfig,
 }
+#: Groups whose options carry the group's name: --phases.wake.
+NAMED = frozenset({"phases"})
 
 
 def from_flat(options: dict[str, Any]) -> TrainConfig:
@@ -40,8 +44,8 @@ def from_flat(options: dict[str, Any]) -> TrainConfig:
     rest = dict(options)
     groups: dict[str, Any] = {}
     for name, group in GROUPS.items():
-        known = {field.name for field in fields(group)}
-        groups[name] = group(**{key: rest.pop(key) for key in list(rest) if key in known})
+        known = {option_of(name, field.name): field.name for field in fields(group)}
+        groups[name] = group(**{known[key]: rest.pop(key) for key in list(rest) if key in known})
     if rest:
         raise UsageError(f"unknown option {sorted(rest)[0]!r}")
     config = TrainConfig(**groups)
@@ -49,10 +53,15 @@ def from_flat(options: dict[str, Any]) -> TrainConfig:
     return config
 
 
+def option_of(group: str, field: str) -> str:
+    """The option of a field: its name, in a few groups behind that of the group."""
+    return f"{group}.{field}" if group in NAMED else field
+
+
 def to_flat(config: TrainConfig) -> dict[str, Any]:
     """The inverse of `from_flat`."""
     return {
-        field.name: getattr(getattr(config, name), field.name)
+        option_of(name, field.name): getattr(getattr(config, name), field.name)
         for name, group in GROUPS.items()
         for field in fields(group)
     }

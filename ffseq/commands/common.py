@@ -8,7 +8,7 @@ import sys
 from argparse import SUPPRESS, Action
 from typing import Any
 
-from jsonargparse import ArgumentError, ArgumentParser, DefaultHelpFormatter, set_parsing_settings
+from jsonargparse import ArgumentError, ArgumentParser, DefaultHelpFormatter, Namespace, set_parsing_settings
 
 from ffseq.errors import UsageError, nearest
 from ffseq.progress import Progress
@@ -48,11 +48,12 @@ def add_compute_options(parser: ArgumentParser) -> None:
 def parse(parser: ArgumentParser, arguments: list[str]) -> dict[str, Any]:
     """The options as a dictionary. Raises UsageError with one sentence instead of printing the whole usage."""
     try:
-        return dict(vars(parser.parse_args(arguments)))
+        parsed = parser.parse_args(arguments)
+        return {key: value for key, value in parsed.items() if not isinstance(value, Namespace)}
     except ArgumentError as error:
         text = _plain(" ".join(str(error).split()))
         known = [option for action in parser._actions for option in action.option_strings]
-        unknown = re.search(r"(--[\w-]+)", text) if "nrecognized" in text else None
+        unknown = re.search(r"(--[\w.-]+)", text) if "nrecognized" in text else None
         hint = nearest(unknown.group(1), known) if unknown else ""
         raise UsageError(f"{text}{hint} (see {parser.prog} --help)") from error
 

@@ -21,7 +21,7 @@ from ffseq.commands.common import (
 from ffseq.config import CorpusConfig
 from ffseq.errors import UsageError
 from ffseq.interrupt import Interrupt
-from ffseq.options import GROUPS, from_flat
+from ffseq.options import GROUPS, NAMED, from_flat
 
 _TITLES = {
     "text": "the text",
@@ -29,6 +29,7 @@ _TITLES = {
     "learning": "what the layers learn from",
     "optimiser": "how changes become weights",
     "run": "the run",
+    "phases": "wake and sleep",
 }
 
 
@@ -87,7 +88,7 @@ def settings_by(parser: ArgumentParser, arguments: list[str]) -> dict[str, Any]:
     )
     for name, group in GROUPS.items():
         skip = {"corpus"} if group is CorpusConfig else set()
-        parser.add_class_arguments(group, skip=skip, help=_TITLES[name])
+        parser.add_class_arguments(group, name if name in NAMED else None, skip=skip, help=_TITLES[name])
     arguments = [  # --stream alone means true, as flags do
         "--stream=true" if word == "--stream" and following not in ("true", "false") else word
         for word, following in zip_longest(arguments, arguments[1:])
