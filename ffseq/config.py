@@ -213,6 +213,18 @@ class PhasesConfig:
     """deprived: updates before the negatives stop."""
     length: int = 100
     """deprived: updates without negatives."""
+    asleep: Literal["dreams", "contexts", "targets"] = "dreams"
+    """Asleep: dreams, which the net makes from nothing. Less than true separation: contexts, real ones with symbols
+    that the net says there; targets, and it is even told when it happens to say the truth."""
+    dreamer: Literal["auto", "live", "frozen"] = "auto"
+    """Who speaks asleep: the net as it was at the onset of sleep, or live, as it changes. auto: frozen for objective
+    nce, which has to know the probability of what was said."""
+    dream_length: int = 100
+    """Symbols of a dream, after which another one begins."""
+    renew: int = 100
+    """Updates that a frozen net speaks for at least: with short nights, for several of them."""
+    rate_cap: float | None = None
+    """The learning rate is at most this, divided by the length of the phase."""
     sequence: str | None = None
     """sequence: phases and their updates, again and again: wake 100, sleep 100, interleaved 20."""
 

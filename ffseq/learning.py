@@ -26,6 +26,9 @@ from ffseq.negatives import Negatives, corrupt, draw
 from ffseq.network import Past, SequenceNetwork, goodness_of
 from ffseq.objective import excludes_truth, signal
 
+#: From scores (B, V) and the number of layers that they sum over to the signal (B, V) and the negatives.
+Judge = Callable[[Tensor, int], tuple[Tensor, Negatives]]
+
 
 @dataclass(frozen=True)
 class Update:
@@ -57,6 +60,7 @@ def learn(
     black_box: Tensor | None = None,
     places: Views | None = None,
     learned: Callable[[int], None] | None = None,
+    judge: Judge | None = None,
 ) -> Update:
     """Compute every layer's change for one batch; no weight is touched, but a memory gives its free rows away.
 
@@ -65,7 +69,8 @@ def learn(
     for objectives that draw nothing, which learns by what it predicts, temperature, prior and gains included. past:
     what a causal stack remembers, see `SequenceNetwork.upward`. black_box: its log probabilities (B, V), a constant in
     every score. places: where the changes of the layers go (`Flat.places`), by default into tensors of their own;
-    learned: called with the number of each layer whose changes are in their places.
+    learned: called with the number of each layer whose changes are in their places. judge: what says the signal, by
+    default the objective.
     """
     batch = targets.shape[0]
     size = len(network.alphabet)
@@ -81,6 +86,11 @@ def learn(
     total: Tensor | None = None
     recompute = learning.recompute and learning.scope == "all"
     begin = (random.get_state() if random is not None else None, dict(past) if past is not None else None)
+
+    def signal_of(score: Tensor, layers: int) -> tuple[Tensor, Negatives]:
+        if judge is not None:
+            return judge(score, layers)
+        return layer_signal(network, learning, score, targets, random, black_box, layers=layers, unigram=unigram)
 
     def let_learn(
         layer: WindowLayer | MemoryLayer,
@@ -113,13 +123,10 @@ def learn(
                 waiting.append((layer, below, activity, own))
             continue
         score, count = (own, 1) if learning.scope == "own" else (total, number)
-        let_learn(
-            layer, below, activity, own,
-            *layer_signal(network, learning, score, targets, random, black_box, layers=count, unigram=unigram),
-        )  # fmt: skip
+        let_learn(layer, below, activity, own, *signal_of(score, count))
     assert total is not None
     if learning.scope == "all":
-        shared = layer_signal(network, learning, total, targets, random, black_box, layers=number, unigram=unigram)
+        shared = signal_of(total, number)
         if recompute:
             # Up once more, under the same dropout and from the same past, letting each layer go as it has learned.
             if random is not None:

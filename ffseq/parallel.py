@@ -105,6 +105,7 @@ def check_team(config: TrainConfig, size: int) -> None:
     net, run = config.network, config.run
     reasons = {
         "--stream": run.stream,
+        "wake and sleep (--phases.kind)": config.phases.kind != "interleaved",
         "a memory (--memory)": net.memory > 0,
         "a literal stack": net.stack == "literal",
         "--hidden random": config.learning.hidden == "random",

@@ -34,11 +34,16 @@ def known_temperature(config: TrainConfig) -> float | None:
     return readout_temperature(
         learning.objective,
         source_of(learning),
-        exclude_truth=_excludes_truth(learning),
+        exclude_truth=_excludes_truth(learning) or _told_the_truth(config),
         negatives_temperature=learning.negatives_temperature,
         scope=learning.scope,
         goodness=config.network.goodness,
     )
+
+
+def _told_the_truth(config: TrainConfig) -> bool:
+    """Whether a net that sleeps is told when it happens to say the truth."""
+    return config.phases.kind not in ("interleaved", "deprived") and config.phases.asleep == "targets"
 
 
 def set_readout(

@@ -8,7 +8,8 @@ from typing import Any
 
 
 def plot_curves(folder: Path, floors: dict[str, Any] | None) -> Path | None:
-    """Draw `curves.png` from the run's log.jsonl: bits and goodness against characters seen.
+    """Draw `curves.png` from the run's log.jsonl: bits and goodness against characters seen, or against updates
+    where some have no real text.
 
     Returns the path, or None where nothing has been logged yet.
     """
@@ -25,14 +26,16 @@ def plot_curves(folder: Path, floors: dict[str, Any] | None) -> Path | None:
     figure = Figure(figsize=(8, 7), layout="constrained")
     FigureCanvasAgg(figure)
     bits, goodness = figure.subplots(2, 1, sharex=True)
-    seen = [line["characters_seen"] for line in training]
-    bits.plot(seen, [line["train_bits_per_character"] for line in training], label="training (with dropout)")
+    across = "step" if any("phase" in line for line in training) else "characters_seen"
+
+    def curve(lines: list[dict[str, Any]], name: str) -> tuple[list[float], list[Any]]:
+        """Asleep there are no positives, awake no negatives: those lines are left out."""
+        some = [line for line in lines if line[name] is not None]
+        return [line[across] for line in some], [line[name] for line in some]
+
+    bits.plot(*curve(training, "train_bits_per_character"), label="training (with dropout)")
     if validation:
-        bits.plot(
-            [line["characters_seen"] for line in validation],
-            [line["validation_bits_per_character"] for line in validation],
-            label="validation",
-        )
+        bits.plot(*curve(validation, "validation_bits_per_character"), label="validation")
     if floors is not None:
         order = floors["kneser_ney"]["order"]
         bits.axhline(
@@ -43,15 +46,17 @@ def plot_curves(folder: Path, floors: dict[str, Any] | None) -> Path | None:
         )
     bits.set_ylabel("bits per character")
     bits.legend()
-    for number in range(len(training[0]["positive_goodness"])):
-        colour = f"C{number}"
-        goodness.plot(
-            seen, [line["positive_goodness"][number] for line in training], color=colour, label=f"layer {number + 1}"
-        )
-        goodness.plot(seen, [line["negative_goodness"][number] for line in training], color=colour, linestyle=":")
+    named: set[int] = set()
+    for name, style in (("positive_goodness", "-"), ("negative_goodness", ":")):
+        seen, sides = curve(training, name)
+        for number, layer in enumerate(zip(*sides, strict=True)):
+            label = f"layer {number + 1}" if number not in named else None
+            named.add(number)
+            goodness.plot(seen, layer, color=f"C{number}", linestyle=style, label=label)
     goodness.set_ylabel("goodness (dotted: of negatives)")
-    goodness.set_xlabel("characters seen")
-    goodness.legend()
+    goodness.set_xlabel("updates" if across == "step" else "characters seen")
+    if named:
+        goodness.legend()
     path = folder / "curves.png"
     figure.savefig(path, dpi=120)
     return path

@@ -204,7 +204,7 @@ def _finish(
     result |= {
         "validation_bits_per_character": validation,
         "parameters": network.parameter_count(),
-        "characters_seen": state.step * trainer.batch_size,
+        "characters_seen": trainer.characters_seen,
         "iterations": state.step,
         "learning_seconds": state.seconds,
         "characters_per_second": state.step * trainer.batch_size / max(state.seconds, 1e-9),
@@ -213,6 +213,7 @@ def _finish(
         "replaced": corpus.held_out.replaced,
         "entropy_rate": corpus.entropy_rate,
         "black_box": None if network.black_box is None else network.black_box.kind,
+        "state_bytes": None if trainer.nights is None else trainer.nights.state_bytes,
         "seed": config.run.seed,
         "dtype": config.run.dtype,
         "black_box_alone": box_alone_of(network, corpus, corpus.held_out),

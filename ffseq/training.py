@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ffseq.baselines.twin import backpropagate
@@ -29,9 +30,11 @@ from ffseq.evaluation import Evaluation, evaluate_segments, leading
 from ffseq.learning import Update, learn
 from ffseq.literal import learn_literal
 from ffseq.network import SequenceNetwork
+from ffseq.nights import Nights
 from ffseq.optim import apply_changes, make_optimisers, rate_at, restore_state, state_tensors
 from ffseq.options import to_flat
 from ffseq.parallel import Team
+from ffseq.phases import Moment, moments
 from ffseq.progress import Progress, duration
 from ffseq.randomness import for_rows, generator
 from ffseq.readout import fit_readout, frequencies, known_temperature, set_readout
@@ -46,12 +49,15 @@ MONITORED_SYMBOLS = 4_096
 
 @dataclass
 class State:
-    """Where a run is. `seconds` counts learning time over all its sittings; sums are of the lines not yet logged."""
+    """Where a run is. `seconds` counts learning time over all its sittings; `read` are the updates that had real text;
+    sums are of the lines not yet logged, and of how many updates each is.
+    """
 
     step: int = 0
     seconds: float = 0.0
     best_bits: float | None = None
     validation_bits: float | None = None
+    read: int = 0
     sums: dict[str, Any] = field(default_factory=dict)
 
 
@@ -84,6 +90,8 @@ class Trainer:
         self.fitting: list[Segment] = []
         #: The black box's log probabilities of every training position, cross-fitted: (n, V) float16.
         self.black_box = None if network.black_box is None else network.black_box.of_training(progress.status)
+        self.nights = Nights(network, config) if config.phases.kind != "interleaved" else None
+        self.moments = moments(config.phases)
         self.warned = False
         self.unigram: Tensor | None = None
         if source_of(config.learning) == "unigram":
@@ -108,12 +116,17 @@ class Trainer:
             if stop:
                 self.save("last")
                 return False
-            update = self._update(rate_at(opt, state.step, done))
+            moment = next(self.moments)
+            rate = rate_at(opt, state.step, done)
+            if self.config.phases.rate_cap is not None and moment.phase != "interleaved":
+                rate = min(rate, self.config.phases.rate_cap / moment.length)
+            update = self._update(moment, rate)
             state.step += 1
-            self._collect(update)
+            state.read += moment.phase != "sleep"
+            self._collect(update, moment)
             state.seconds = time.monotonic() - began
             if state.step % run.log_interval == 0:
-                self._log_training()
+                self._log_training(moment)
             if run.sample_interval and state.step % run.sample_interval == 0:
                 self._sample()
             if state.step % run.eval_interval == 0 or self._share_done() >= 1:
@@ -138,6 +151,8 @@ class Trainer:
                 key: value.tolist() if isinstance(value, Tensor) else value for key, value in self.state.sums.items()
             }
             tensors = state_tensors(self.optimisers)
+            if self.nights is not None:
+                tensors |= self.nights.tensors()
             if self.shown is not self.network:
                 tensors |= {
                     f"weights.{key}": value
@@ -162,7 +177,7 @@ class Trainer:
         self.state = State(**checkpoint.trainer_state)
         device = self.network.prior.device
         self.state.sums = {
-            key: value if key == "count" else torch.tensor(value, dtype=torch.float64, device=device)
+            key: value if key.startswith("updates.") else torch.tensor(value, dtype=torch.float64, device=device)
             for key, value in self.state.sums.items()
         }
         self.shown.load_state_dict(checkpoint.model)
@@ -173,15 +188,36 @@ class Trainer:
             shared = {key: value for key, value in checkpoint.model.items() if key.startswith("memory.")}
             self.network.load_state_dict(weights | shared)
         restore_state(self.optimisers, tensors)
+        if self.nights is not None:
+            self.nights.restore(tensors)
+        self.moments = moments(self.config.phases, self.state.step)
 
-    def _update(self, rate: float) -> Update:
-        run, state, team = self.config.run, self.state, self.team
-        device = self.network.prior.device
+    def _update(self, moment: Moment, rate: float) -> Update:
+        if self.nights is None or moment.phase == "interleaved":
+            update = self._interleaved(moment.read)
+        elif moment.phase == "wake":
+            contexts, targets, _ = self._batch(moment.read)
+            update = self.nights.wake(moment, self.state.step, contexts, targets)
+        elif self.config.phases.asleep == "dreams":
+            update = self.nights.sleep(moment, self.state.step)
+        else:
+            update = self.nights.sleep(moment, self.state.step, self._batch(self.state.step - moment.read)[:2])
+        apply_changes(self.optimisers, self.layers, update.changes, rate, self.flat)
+        if self.shown is not self.network:
+            # A short memory at first, so that the average does not drag the random start along.
+            keep = min(self.config.optimiser.average, (1 + self.state.step) / (10 + self.state.step))
+            shown: list[Tensor] = list(self.shown.layers.parameters())
+            torch._foreach_lerp_(shown, list(self.network.layers.parameters()), 1 - keep)
+        return update
+
+    def _batch(self, number: int) -> tuple[Tensor, Tensor, NDArray[np.int64]]:
+        """Contexts and targets of the training text's batch of that number, on the net's device; their positions."""
+        run, device = self.config.run, self.network.prior.device
         contexts, targets, positions = batch_at(
             self.corpus.symbols,
             self.start,
             self.stop,
-            step=state.step,
+            step=number,
             batch_size=self.batch_size,
             length=run.string_length if self.network.is_causal else None,
             block_size=self.network.block_size,
@@ -189,6 +225,13 @@ class Trainer:
             seed=run.seed,
             short_contexts=run.short_contexts,
         )
+        return contexts.to(device), targets.to(device), positions
+
+    def _interleaved(self, number: int) -> Update:
+        """What one batch has to teach, positives and negatives."""
+        run, state, team = self.config.run, self.state, self.team
+        device = self.network.prior.device
+        contexts, targets, positions = self._batch(number)
         random, drop = generator(run.seed, "learn", state.step, device), self.config.network.dropout or 0.0
         if team is not None:
             rows = team.rows(len(targets), contexts.shape[1] if self.network.is_causal else None)
@@ -196,29 +239,22 @@ class Trainer:
             contexts = contexts.flatten(0, -2)[rows].view(*shape, contexts.shape[-1])
             targets, positions = targets[rows], positions[rows.numpy()]
             random = for_rows(random, rows, self.batch_size)
-        given = (self.network, contexts.to(device), targets.to(device), self.config.learning)
+        given = (self.network, contexts, targets, self.config.learning)
         if self.config.network.stack == "literal":
-            update = learn_literal(*given, random=random, drop=drop, done=self._share_done())
+            return learn_literal(*given, random=random, drop=drop, done=self._share_done())
+        outside = None
+        if self.black_box is not None:
+            outside = torch.from_numpy(self.black_box[positions - self.corpus.train.start]).to(device).float()
+        more: dict[str, Any] = {"random": random, "drop": drop, "unigram": self.unigram, "black_box": outside}
+        places = self.flat.places if self.flat is not None else None
+        if self.config.learning.method == "ff":
+            learned = partial(team.share, self.flat) if team is not None and self.flat is not None else None
+            update = learn(*given, **more, places=places, learned=learned)
         else:
-            outside = None
-            if self.black_box is not None:
-                outside = torch.from_numpy(self.black_box[positions - self.corpus.train.start]).to(device).float()
-            more: dict[str, Any] = {"random": random, "drop": drop, "unigram": self.unigram, "black_box": outside}
-            places = self.flat.places if self.flat is not None else None
-            if self.config.learning.method == "ff":
-                learned = partial(team.share, self.flat) if team is not None and self.flat is not None else None
-                update = learn(*given, **more, places=places, learned=learned)
-            else:
-                update = backpropagate(*given, **more)
-            if team is not None:
-                assert self.flat is not None
-                update = team.averaged(update, self.flat)
-        apply_changes(self.optimisers, self.layers, update.changes, rate, self.flat)
-        if self.shown is not self.network:
-            # A short memory at first, so that the average does not drag the random start along.
-            keep = min(self.config.optimiser.average, (1 + state.step) / (10 + state.step))
-            shown: list[Tensor] = list(self.shown.layers.parameters())
-            torch._foreach_lerp_(shown, list(self.network.layers.parameters()), 1 - keep)
+            update = backpropagate(*given, **more)
+        if team is not None:
+            assert self.flat is not None
+            update = team.averaged(update, self.flat)
         return update
 
     def _share_done(self) -> float:
@@ -227,43 +263,60 @@ class Trainer:
         done = self.state.step / run.max_iters if run.max_iters else 1.0
         return max(done, self.state.seconds / run.max_seconds) if run.max_seconds else done
 
-    def _collect(self, update: Update) -> None:
+    def _collect(self, update: Update, moment: Moment) -> None:
+        """Asleep there are no positives, awake no negatives."""
         sums = self.state.sums
-        now = {"bits": update.bits, "positive": update.positive, "negative": update.negative}
+        now = {"bits": update.bits, "positive": update.positive} if moment.phase != "sleep" else {}
+        now |= {"negative": update.negative} if moment.phase != "wake" else {}
         for name, value in now.items():
             sums[name] = value.double() + sums[name] if name in sums else value.double()
-        sums["count"] = sums.get("count", 0) + 1
+            sums[f"updates.{name}"] = sums.get(f"updates.{name}", 0) + 1
 
-    def _means(self) -> dict[str, Any]:
-        count = self.state.sums["count"]
-        return {name: (total / count).tolist() for name, total in self.state.sums.items() if name != "count"}
+    def _mean(self, name: str) -> Any:
+        sums = self.state.sums
+        return (sums[name] / sums[f"updates.{name}"]).tolist() if name in sums else None
 
-    def _log_training(self) -> None:
-        means, state, run = self._means(), self.state, self.config.run
-        self._check_finite(math.isfinite(means["bits"]))
+    def _log_training(self, moment: Moment) -> None:
+        state, run = self.state, self.config.run
+        bits, positive, negative = (self._mean(name) for name in ("bits", "positive", "negative"))
+        finite = [*(positive or []), *(negative or []), *([] if bits is None else [bits])]
+        self._check_finite(all(map(math.isfinite, finite)))
         state.sums = {}
         if not self.leads:
             return
-        seen = state.step * self.batch_size
-        bits = means["bits"] * self.corpus.train.symbols / self.corpus.train.characters
-        rate = seen / max(state.seconds, 1e-9)
+        seen = self.characters_seen
+        if bits is not None:
+            bits *= self.corpus.train.symbols / self.corpus.train.characters
+        rate = state.step * self.batch_size / max(state.seconds, 1e-9)
         self._log(
             kind="train",
             characters_seen=seen,
             train_bits_per_character=bits,
-            positive_goodness=means["positive"],
-            negative_goodness=means["negative"],
+            positive_goodness=positive,
+            negative_goodness=negative,
+            **({"phase": moment.phase, "nights": moment.nights} if self.nights is not None else {}),
         )
         done = self._share_done()
         left = state.seconds / done - state.seconds if done else 0.0
         validation = "" if state.validation_bits is None else f"  validation {state.validation_bits:.3f}"
+        nothing = [None] * len(positive or negative)
         goodness = " ".join(
-            f"{up:+.1f}/{down:+.1f}" for up, down in zip(means["positive"], means["negative"], strict=True)
+            "/".join("-" if side is None else f"{side:+.1f}" for side in both)
+            for both in zip(positive or nothing, negative or nothing, strict=True)
         )
+        phase = ""
+        if self.nights is not None:
+            phase = f"  {moment.phase} {moment.since + 1:,} of {moment.length:,}, night {moment.nights:,}"
+        train = "-" if bits is None else f"{bits:.3f}"
         self.progress.status(
-            f"{state.step:>6,} of {run.max_iters:,}  {rate:,.0f} characters/s  {duration(left)} left  "
-            f"bits per character: train {bits:.3f}{validation}  goodness +/-: {goodness}"
+            f"{state.step:>6,} of {run.max_iters:,}{phase}  {rate:,.0f} characters/s  {duration(left)} left  "
+            f"bits per character: train {train}{validation}  goodness +/-: {goodness}"
         )
+
+    @property
+    def characters_seen(self) -> int:
+        """Symbols of real text that were learned, each as often as it was."""
+        return self.state.read * self.batch_size
 
     def _evaluate(self) -> None:
         if not self.leads:
@@ -273,7 +326,7 @@ class Trainer:
             fit_readout(self.shown, self.corpus.symbols, self.fitting, calibrate=self.config.learning.calibrate)
             self.network.temperature.copy_(self.shown.temperature)
             self.network.gains.copy_(self.shown.gains)
-        seen = state.step * self.batch_size
+        seen = self.characters_seen
         if part is None:
             # Nothing to choose by, but units that have died show on training text as well.
             some = leading([Segment(self.start, self.start, self.stop)], MONITORED_SYMBOLS)
@@ -370,6 +423,6 @@ class Trainer:
                 "split_rule": self.corpus.split_rule,
             },
             "step": self.state.step,
-            "characters_seen": self.state.step * self.batch_size,
+            "characters_seen": self.characters_seen,
             "validation_bits_per_character": self.state.validation_bits,
         }

@@ -1,0 +1,131 @@
+"""Positives and negatives apart in time: one update awake, one asleep.
+
+Awake a layer may learn from the real symbol's goodness and from no other candidate's; asleep from the goodness of a
+symbol that the net dreamt. So the two signals are functions of one number for each position:
+
+    objective     awake, s(real)             asleep, −s(dreamt)
+    nce           σ(log q − S)               σ(S − log q)          q: the net as it was at the onset of sleep
+    threshold     σ(θ − S)                   σ(S − θ)
+    contrast      1                          1                     bounded by nothing: only with real contexts asleep
+
+With dreams the fixed point of `nce` is S = log P + f(context), whatever q is: the logistic tells real pairs of context
+and symbol from dreamt ones, and its log odds are log P(context, symbol) − log Q(context) q(symbol | context); what
+depends on the context alone, a softmax does not see. With `threshold` it is S = log P / (1 + 1/τ) + f(context) for
+dreams at temperature τ. (Gutmann & Hyvärinen 2010; Hinton, arXiv 2212.13345, the section on sleep.)
+
+Shape letters: B positions in a batch, V alphabet size.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from ffseq.config import LearningConfig, Objective
+from ffseq.flat import Views
+from ffseq.learning import Update, learn, threshold_of
+from ffseq.negatives import Negatives, sampled
+
+if TYPE_CHECKING:
+    from ffseq.network import SequenceNetwork
+
+
+def rising(objective: Objective, real: Tensor, *, log_q: Tensor | None, threshold: float) -> Tensor:
+    """The signal awake (B,), at most 1, from the score of the real symbol (B,) and from nothing else.
+
+    log_q: (B,) natural log of its probability in the frozen net, for `nce`.
+    """
+    return torch.sigmoid(-_beyond(objective, real, log_q, threshold)) if _bounded(objective) else torch.ones_like(real)
+
+
+def falling(objective: Objective, dreamt: Tensor, *, log_q: Tensor | None, threshold: float) -> Tensor:
+    """By how much the goodness of a dreamt symbol should fall (B,), at most 1, from its score (B,); see `rising`."""
+    if not _bounded(objective):
+        return torch.ones_like(dreamt)
+    return torch.sigmoid(_beyond(objective, dreamt, log_q, threshold))
+
+
+def _bounded(objective: Objective) -> bool:
+    return objective in ("nce", "threshold")
+
+
+def _beyond(objective: Objective, score: Tensor, log_q: Tensor | None, threshold: float) -> Tensor:
+    if objective == "nce":
+        if log_q is None:
+            raise ValueError("nce needs log_q")
+        return score - log_q
+    return score - threshold
+
+
+def awake(
+    network: SequenceNetwork,
+    contexts: Tensor,
+    targets: Tensor,
+    learning: LearningConfig,
+    *,
+    random: torch.Generator,
+    drop: float,
+    frozen: SequenceNetwork | None,
+    places: Views | None = None,
+) -> Update:
+    """One update awake: contexts (B, K) and targets (B,) of real text, no negatives. frozen: q, for `nce`; places: as
+    `learn` takes them.
+    """
+    index = targets[:, None]
+    log_q = None
+    if learning.objective == "nce":
+        log_q = log_q_of(frozen, contexts, learning).gather(1, index)[:, 0]
+
+    def judge(scores: Tensor, layers: int) -> tuple[Tensor, Negatives]:
+        threshold = threshold_of(network, learning, layers)
+        up = rising(learning.objective, scores.gather(1, index)[:, 0], log_q=log_q, threshold=threshold)
+        return torch.zeros_like(scores).scatter_(1, index, up[:, None]), Negatives(torch.zeros_like(scores), None)
+
+    return learn(network, contexts, targets, learning, random=random, drop=drop, places=places, judge=judge)
+
+
+def asleep(
+    network: SequenceNetwork,
+    contexts: Tensor,
+    learning: LearningConfig,
+    *,
+    random: torch.Generator,
+    drop: float,
+    frozen: SequenceNetwork | None,
+    truth: Tensor | None = None,
+    places: Views | None = None,
+) -> tuple[Update, Tensor]:
+    """One update asleep: every context (B, K) with a symbol that the net says there, whose goodness falls.
+
+    frozen: the net that speaks, with what it says at rest; None: the net itself, as it is in this pass, every layer for
+    itself in scopes own and below. truth: (B,) real symbols, where a net is told when it happened to say the truth:
+    there nothing falls. Returns the update and symbols (B,) to go on dreaming with.
+    """
+    tau = learning.negatives_temperature
+    log_q = log_q_of(frozen, contexts, learning) if frozen is not None else None
+    spoken = sampled(log_q.exp(), 1, random) if log_q is not None else None
+
+    def judge(scores: Tensor, layers: int) -> tuple[Tensor, Negatives]:
+        symbols = spoken if spoken is not None else sampled(torch.softmax(scores / tau, 1), 1, random)
+        known = log_q.gather(1, symbols)[:, 0] if log_q is not None else None
+        threshold = threshold_of(network, learning, layers)
+        down = falling(learning.objective, scores.gather(1, symbols)[:, 0], log_q=known, threshold=threshold)
+        if truth is not None:
+            down = down * (symbols[:, 0] != truth)
+        said = torch.zeros_like(scores).scatter_(1, symbols, 1.0)
+        return torch.zeros_like(scores).scatter_(1, symbols, -down[:, None]), Negatives(said, None)
+
+    anything = torch.zeros(len(contexts), dtype=torch.int64, device=contexts.device)
+    update = learn(network, contexts, anything, learning, random=random, drop=drop, places=places, judge=judge)
+    if spoken is None:
+        spoken = sampled(torch.softmax(update.scores / tau, 1), 1, random)
+    return update, spoken[:, 0]
+
+
+def log_q_of(frozen: SequenceNetwork | None, contexts: Tensor, learning: LearningConfig) -> Tensor:
+    """Natural log of what the frozen net says in each context, (B, V)."""
+    if frozen is None:
+        raise ValueError("there is no frozen net")
+    return torch.log_softmax(frozen.scores(contexts) / learning.negatives_temperature, 1)

@@ -1,0 +1,125 @@
+"""What a run with phases keeps from one update to the next: the net that speaks asleep, and its dreams.
+
+Asleep there is no real text: nothing here has a corpus, `sleep` takes contexts from it only for the two kinds of sleep
+that are less than true separation. Awake nothing is kept of the real text. What is kept is counted in `state_bytes`.
+"""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor
+
+from ffseq import dreams
+from ffseq.apart import asleep, awake
+from ffseq.config import TrainConfig
+from ffseq.learning import Update
+from ffseq.network import SequenceNetwork
+from ffseq.phases import Moment
+from ffseq.randomness import generator
+
+
+class Nights:
+    """For one network and its settings, which have to be resolved (see `ffseq.defaults`)."""
+
+    def __init__(self, network: SequenceNetwork, config: TrainConfig) -> None:
+        self.network, self.config = network, config
+        assert config.run.batch_size is not None
+        self.dreams = dreams.begun(
+            config.run.batch_size,
+            block_size=network.block_size,
+            alphabet_size=len(network.alphabet),
+            length=config.phases.dream_length,
+            device=network.prior.device,
+        )
+        #: The net at the onset of a sleep, and the update of that.
+        self.frozen = _frozen(network) if speaks_frozen(config) else None
+        self.frozen_at = 0
+        flat = network.flat() if config.learning.hidden == "learned" else None
+        self.places = flat.places if flat is not None else None
+
+    def wake(self, moment: Moment, step: int, contexts: Tensor, targets: Tensor) -> Update:
+        """An update with real contexts (B, K) and targets (B,), and without negatives."""
+        if self.config.phases.kind in ("deprived", "sequence"):
+            self._renew(moment, step)  # no sleep need have come before
+        return awake(
+            self.network,
+            contexts,
+            targets,
+            self.config.learning,
+            random=self._random("learn", step),
+            drop=self.config.network.dropout or 0.0,
+            frozen=self.frozen,
+            places=self.places,
+        )
+
+    def sleep(self, moment: Moment, step: int, real: tuple[Tensor, Tensor] | None = None) -> Update:
+        """An update without real text. real: for the kinds of sleep that see real contexts, those and their targets."""
+        phases = self.config.phases
+        self._renew(moment, step)
+        contexts = self.dreams.contexts if real is None else real[0]
+        update, symbols = asleep(
+            self.network,
+            contexts,
+            self.config.learning,
+            random=self._random("dream", step),
+            drop=self.config.network.dropout or 0.0,
+            frozen=self.frozen,
+            truth=real[1] if real is not None and phases.asleep == "targets" else None,
+            places=self.places,
+        )
+        if real is None:
+            size = len(self.network.alphabet)
+            self.dreams = dreams.onward(self.dreams, symbols, alphabet_size=size, length=phases.dream_length)
+        return update
+
+    @property
+    def state_bytes(self) -> int:
+        """Bytes of what is kept, the weights themselves and their optimiser left out."""
+        kept: list[Tensor] = [*self.frozen.layers.parameters()] if self.frozen is not None else []
+        if self.config.phases.asleep == "dreams":
+            kept += [self.dreams.contexts, self.dreams.ages]
+        return sum(one.numel() * one.element_size() for one in kept)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What a checkpoint needs to go on from in mid-phase."""
+        frozen = self.frozen.layers.state_dict() if self.frozen is not None else {}
+        return {
+            "dreams.contexts": self.dreams.contexts,
+            "dreams.ages": self.dreams.ages,
+            "dreams.frozen_at": torch.tensor(self.frozen_at),
+            **{f"frozen.{name}": value for name, value in frozen.items()},
+        }
+
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        """The inverse of `tensors`; other names are passed over."""
+        device = self.network.prior.device
+        self.dreams = dreams.Dreams(*(tensors[f"dreams.{name}"].to(device) for name in ("contexts", "ages")))
+        self.frozen_at = int(tensors["dreams.frozen_at"])
+        if self.frozen is not None:
+            prefix = "frozen."
+            named = {name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)}
+            self.frozen.layers.load_state_dict(named)
+
+    def _renew(self, moment: Moment, step: int) -> None:
+        """At the onset of a phase the frozen net becomes the net as it is now, if it has spoken for long enough."""
+        if self.frozen is not None and moment.since == 0 and step - self.frozen_at >= self.config.phases.renew:
+            self.frozen, self.frozen_at = _frozen(self.network), step
+
+    def _random(self, purpose: str, step: int) -> torch.Generator:
+        return generator(self.config.run.seed, purpose, step, self.network.prior.device)
+
+
+def speaks_frozen(config: TrainConfig) -> bool:
+    """Whether the net as it was at the onset of sleep speaks asleep, and not the net as it changes."""
+    if config.phases.dreamer == "auto":
+        return config.learning.objective == "nce"
+    return config.phases.dreamer == "frozen"
+
+
+def _frozen(network: SequenceNetwork) -> SequenceNetwork:
+    """The net as it is now."""
+    other = copy.deepcopy(network)
+    other.products = network.products
+    return other
