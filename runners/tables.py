@@ -174,6 +174,11 @@ def bench() -> str:
         cells = [f"{net['name']}, {net['batch']:,}", f"{net['ff_per_second']:,.0f}", f"{net['twin_per_second']:,.0f}",
                  f"{net['ratio_to_twin']:.2f}", f"{net['peak_share']:.0%}"]  # fmt: skip
         rows.append("| " + " | ".join(cells) + " |")
+    if "processes" in found:
+        rows += ["", "| processes of one thread that share 8,192 characters | updates a second | of one's |"]
+        rows += ["|---|---|---|"]
+        for one in found["processes"]:
+            rows.append(f"| {one['workers']} | {one['updates_per_second']:.2f} | {one['ratio_to_one']:.2f} |")
     names = ("ff_bytes", "ff_recompute_bytes", "ff_all_bytes", "twin_bytes")
     rows += ["", "| most held in an update, MiB | FF, scope below | scope all, up twice | scope all | twin |"]
     rows += ["|---|---|---|---|---|"]

@@ -8,10 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from ffseq.bench import memory, speed
+from ffseq.bench import memory, processes, speed
 from ffseq.bench.updates import ALPHABET, causal, update_of, window
 from ffseq.cli import main
+from ffseq.errors import FfseqError
 from ffseq.network import SequenceNetwork
+
+needs_teams = pytest.mark.skipif(not torch.distributed.is_available(), reason="this torch has no torch.distributed")
 
 
 def test_bytes_are_those_held_at_once() -> None:
@@ -61,6 +64,26 @@ def test_rates_add_up() -> None:
     # products with the thirty candidates in each layer.
     useful = 2 * (10 * 16) + 2 * (16 * 16) + 2 * 3 * 16 * 30
     assert found["peak_share"] == pytest.approx(2 * useful * found["ff_per_second"] / 100e9)
+
+
+@needs_teams
+def test_one_process_and_two_are_measured() -> None:
+    rows = processes.of_processes(torch.float32, 0.1, causal(2, 16, 128), rounds=3)
+    assert [row["workers"] for row in rows] == [1, 2]
+    one, two = (row["updates_per_second"] for row in rows)
+    assert one > 0
+    assert two > 0
+    assert [row["ratio_to_one"] for row in rows] == [1, pytest.approx(two / one)]
+
+
+@needs_teams
+def test_a_process_that_ends_while_it_is_measured_ends_the_measuring_with_a_sentence() -> None:
+    with processes.started(causal(2, 16, 128), torch.float32, 2) as workers:
+        assert processes.seconds_of(workers, 2) > 0
+        workers[1].process.kill()
+        with pytest.raises(FfseqError, match="of 2, which was to be measured, has ended"):
+            processes.seconds_of(workers, 10**6)
+    assert all(worker.process.returncode is not None for worker in workers)
 
 
 def test_the_verb_writes_what_it_prints(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
