@@ -179,9 +179,17 @@ def bench() -> str:
         rows += ["|---|---|---|"]
         for one in found["processes"]:
             rows.append(f"| {one['workers']} | {one['updates_per_second']:.2f} | {one['ratio_to_one']:.2f} |")
-    names = ("ff_bytes", "ff_recompute_bytes", "ff_all_bytes", "twin_bytes")
-    rows += ["", "| most held in an update, MiB | FF, scope below | scope all, up twice | scope all | twin |"]
-    rows += ["|---|---|---|---|---|"]
+    columns = {
+        "ff_bytes": "FF, scope below",
+        "ff_recompute_bytes": "scope all, up twice",
+        "ff_all_bytes": "scope all",
+        "twin_bytes": "twin",
+        "ff_resident_bytes": "scope below, resident",
+        "twin_resident_bytes": "twin, resident",
+    }
+    names = [name for name in columns if found["memory"]["depth"][0].get(name) is not None]
+    rows += ["", "| most held in an update, MiB | " + " | ".join(columns[name] for name in names) + " |"]
+    rows += ["|---" * (1 + len(names)) + "|"]
     for one in found["memory"]["depth"]:
         rows.append(f"| {one['layers']} layers | " + " | ".join(f"{one[name] / 2**20:.1f}" for name in names) + " |")
     sampling = found["sampling"]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from ffseq.bench import memory, processes, speed
+from ffseq.bench import memory, processes, resident, speed
 from ffseq.bench.updates import ALPHABET, causal, update_of, window
 from ffseq.cli import main
 from ffseq.errors import FfseqError
@@ -36,6 +36,24 @@ def test_an_update_holds_no_more_in_a_deep_stack_but_the_twin_does(dtype: torch.
         assert deep[name] <= 1.05 * shallow[name]
     for name in ("ff_all_bytes", "twin_bytes"):
         assert deep[name] >= 2 * shallow[name]
+
+
+def test_resident_memory_says_what_the_allocator_says() -> None:
+    """Six times as many layers, by the count of the operating system: pages instead of tensors."""
+    shallow, deep = (resident.resident_of_depth(layers, torch.float32) for layers in (2, 12))
+    found = [one[f"{method}_resident_bytes"] for method in ("ff", "twin") for one in (shallow, deep)]
+    if None in found:
+        pytest.skip("this system does not say how much memory was resident at most")
+    ff_shallow, ff_deep, twin_shallow, twin_deep = (one or 0 for one in found)
+    assert ff_deep <= 1.1 * ff_shallow
+    assert twin_deep >= 2 * twin_shallow
+    update = update_of(window(2, memory.UNITS, memory.BATCH), "ff", torch.float32, scope="below")
+    assert ff_shallow == pytest.approx(memory.peak_bytes(update), rel=0.25)
+
+
+def test_where_the_system_does_not_count_there_is_no_figure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resident, "PROCESS", tmp_path / "nothing")
+    assert resident.added_by_an_update(window(2, 16, 64), "ff", torch.float32) is None
 
 
 def test_what_is_compared_runs_in_turns() -> None:

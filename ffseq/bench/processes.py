@@ -25,8 +25,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from ffseq.bench.updates import Net, causal, update_of
-from ffseq.config import LearningConfig, NetworkConfig
+from ffseq.bench.updates import Net, causal, net_of, update_of
 from ffseq.errors import FfseqError
 from ffseq.parallel import Team
 
@@ -150,13 +149,11 @@ def main() -> None:
     os.dup2(2, 1)  # a library that has something to say does not say it in between
     job = json.loads(sys.stdin.readline())
     torch.set_num_threads(1)
-    given = job["net"]
-    net = Net(given["name"], given["batch"], NetworkConfig(**given["network"]), LearningConfig(**given["learning"]))
     team = None
     if job["size"] > 1:
         dist.init_process_group("gloo", init_method=job["meeting"], rank=job["rank"], world_size=job["size"])
         team = Team(job["rank"], job["size"])
-    update = update_of(net, "ff", getattr(torch, job["dtype"]), scope="below", team=team)
+    update = update_of(net_of(job["net"]), "ff", getattr(torch, job["dtype"]), scope="below", team=team)
     for line in sys.stdin:
         began = time.perf_counter()
         for _ in range(int(line)):

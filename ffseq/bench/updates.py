@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -34,6 +34,12 @@ class Net:
     batch: int
     network: NetworkConfig
     learning: LearningConfig
+
+
+def net_of(fields: dict[str, Any]) -> Net:
+    """The inverse of dataclasses.asdict."""
+    configs = {"network": NetworkConfig(**fields["network"]), "learning": LearningConfig(**fields["learning"])}
+    return Net(**fields | configs)
 
 
 def window(layers: int, units: int, batch: int) -> Net:

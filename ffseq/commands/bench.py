@@ -58,7 +58,7 @@ def _measured(only: list[str], options: dict[str, Any], say: Any) -> dict[str, A
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")
     import torch
 
-    from ffseq.bench import memory, processes, speed
+    from ffseq.bench import memory, processes, resident, speed
     from ffseq.compute import decided
     from ffseq.config import RunConfig, TrainConfig
 
@@ -90,7 +90,8 @@ def _measured(only: list[str], options: dict[str, Any], say: Any) -> dict[str, A
         result["memory"] = {"depth": [], "stream": []}
         for layers in memory.DEPTHS:
             say(f"memory of an update of {layers} layers")
-            result["memory"]["depth"].append(memory.of_depth(layers, dtype))
+            counted = memory.of_depth(layers, dtype) | resident.resident_of_depth(layers, dtype)
+            result["memory"]["depth"].append(counted)
         for characters in memory.STREAMS:
             say(f"memory of a stream of {characters:,} characters")
             result["memory"]["stream"].append(memory.of_stream(characters))
@@ -140,13 +141,19 @@ def _tables(result: dict[str, Any]) -> list[tuple[str, list[str], list[list[str]
         )
         tables.append((title, ["processes", "updates a second", "of one's"], rows))
     if "memory" in result:
-        names = ("ff_bytes", "ff_recompute_bytes", "ff_all_bytes", "twin_bytes")
+        columns = {
+            "ff_bytes": "scope below",
+            "ff_recompute_bytes": "scope all, twice up",
+            "ff_all_bytes": "scope all",
+            "twin_bytes": "twin",
+            "ff_resident_bytes": "scope below, resident",
+            "twin_resident_bytes": "twin, resident",
+        }
         rows = [
-            [f"{one['layers']} layers", *(f"{one[name] / 2**20:,.1f}" for name in names)]
+            [f"{one['layers']} layers", *("" if one[name] is None else f"{one[name] / 2**20:,.1f}" for name in columns)]
             for one in result["memory"]["depth"]
         ]
-        columns = ["", "scope below", "scope all, twice up", "scope all", "twin"]
-        tables.append(("Most held at once in an update, MiB", columns, rows))
+        tables.append(("Most held at once in an update, MiB", ["", *columns.values()], rows))
         rows = [
             [
                 f"{one['characters']:,} characters",
