@@ -192,6 +192,10 @@ def bench() -> str:
     rows += ["|---" * (1 + len(names)) + "|"]
     for one in found["memory"]["depth"]:
         rows.append(f"| {one['layers']} layers | " + " | ".join(f"{one[name] / 2**20:.1f}" for name in names) + " |")
+    if "recompute_price" in found["memory"]:
+        price = found["memory"]["recompute_price"]
+        sentence = f"In scope all an update that goes up twice (`--recompute`) takes {price:.2f} times as long"
+        rows += ["", f"{sentence} (causal 384x5, 2,048)."]
     sampling = found["sampling"]
     rows += [
         "",

@@ -104,6 +104,11 @@ def test_a_process_that_ends_while_it_is_measured_ends_the_measuring_with_a_sent
     assert all(worker.process.returncode is not None for worker in workers)
 
 
+def test_going_up_twice_has_a_price() -> None:
+    """At most as much again: an update goes up and learns, and what is repeated is the way up."""
+    assert 1 < speed.recompute_price(torch.float32, 1.0, window(3, 512, 512)) < 2
+
+
 def test_the_verb_writes_what_it_prints(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["bench", "--only", "sampling", "--seconds", "0.05", "--threads", "1", "--dtype", "float32"]
     assert main([*arguments, "--out_dir", str(tmp_path), "--json", "--quiet"]) == 0

@@ -92,6 +92,8 @@ def _measured(only: list[str], options: dict[str, Any], say: Any) -> dict[str, A
             say(f"memory of an update of {layers} layers")
             counted = memory.of_depth(layers, dtype) | resident.resident_of_depth(layers, dtype)
             result["memory"]["depth"].append(counted)
+        say("what going up twice costs")
+        result["memory"]["recompute_price"] = speed.recompute_price(dtype, seconds)
         for characters in memory.STREAMS:
             say(f"memory of a stream of {characters:,} characters")
             result["memory"]["stream"].append(memory.of_stream(characters))
@@ -154,6 +156,8 @@ def _tables(result: dict[str, Any]) -> list[tuple[str, list[str], list[list[str]
             for one in result["memory"]["depth"]
         ]
         tables.append(("Most held at once in an update, MiB", ["", *columns.values()], rows))
+        price = [["scope all, causal 384x5, batch 2,048", f"{result['memory']['recompute_price']:.2f}"]]
+        tables.append(("Seconds of going up twice (--recompute), of those of going up once", ["", ""], price))
         rows = [
             [
                 f"{one['characters']:,} characters",
