@@ -163,6 +163,28 @@ def stream() -> str:
     return "\n".join(rows)
 
 
+def dtypes() -> str:
+    """Both types of product over the same seeds, and what bfloat16 has more or less than float32."""
+    results = json.loads((HERE / "results" / "dtypes.json").read_text(encoding="utf-8"))
+    rows = ["| products | bits per character | against float32 | accuracy | seeds | seconds of learning |",
+            "|---|---|---|---|---|---|"]  # fmt: skip
+    means = {
+        dtype: statistics.mean(run["bits_per_character"] for run in runs.values()) for dtype, runs in results.items()
+    }
+    for dtype in ("float32", "bfloat16"):
+        runs = list(results[dtype].values())
+        cells = [
+            dtype,
+            spread([run["bits_per_character"] for run in runs], 3),
+            "" if dtype == "float32" else f"{means[dtype] / means['float32'] - 1:+.2%}",
+            spread([100 * run["accuracy"] for run in runs], 1) + " %",
+            str(len(runs)),
+            f"{statistics.mean(run['learning_seconds'] for run in runs):.0f}",
+        ]
+        rows.append("| " + " | ".join(cells) + " |")
+    return "\n".join(rows)
+
+
 def bench() -> str:
     """What `ffseq bench` found: nets, then memory, sampling and preparation."""
     found = json.loads((HERE / "results" / "bench.json").read_text(encoding="utf-8"))
@@ -223,6 +245,7 @@ TABLES: dict[str, tuple[str, Callable[[], str]]] = {
     "stream": ("stream", stream),
     "literal": ("literal", literal),
     "bench": ("bench", bench),
+    "dtypes": ("dtypes", dtypes),
     "records": ("records", records),
 }
 
