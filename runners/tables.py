@@ -185,6 +185,25 @@ def dtypes() -> str:
     return "\n".join(rows)
 
 
+def time_to() -> str:
+    """Seconds to what nanoGPT's recipe for a CPU reaches on tiny Shakespeare."""
+    found = json.loads((HERE / "results" / "time_to.json").read_text(encoding="utf-8"))
+    goal, runs = found["goal"], list(found["runs"].values())
+    keys = ("bits_per_character", "learning_seconds", "command_seconds")
+    worst = {key: max(run[key] for run in runs) for key in keys}
+    name = f"`tinyshakespeare-quick`, {runs[0]['parameters'] / 1e6:.1f} M weights, one thread, {runs[0]['dtype']}"
+    reference = f"{goal['bits_per_character']:.3f} | {goal['seconds']:.0f}"
+    rows = [
+        "| tiny Shakespeare, last tenth | bits per character | seconds of learning | of the whole command |",
+        "|---|---|---|---|",
+        f"| nanoGPT's recipe for a CPU, 0.8 M weights, two cores | {reference} | |",
+    ]
+    for label, cells in ((f"median of {len(runs)} seeds", found["medians"]), ("most of them", worst)):
+        figures = (f"{cells[key]:.{digits}f}" for key, digits in zip(keys, (3, 1, 1), strict=True))
+        rows.append(f"| {name}, {label} | " + " | ".join(figures) + " |")
+    return "\n".join(rows)
+
+
 def bench() -> str:
     """What `ffseq bench` found: nets, then memory, sampling and preparation."""
     found = json.loads((HERE / "results" / "bench.json").read_text(encoding="utf-8"))
@@ -246,6 +265,7 @@ TABLES: dict[str, tuple[str, Callable[[], str]]] = {
     "literal": ("literal", literal),
     "bench": ("bench", bench),
     "dtypes": ("dtypes", dtypes),
+    "time_to": ("time_to", time_to),
     "records": ("records", records),
 }
 
