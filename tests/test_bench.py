@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -85,13 +86,28 @@ def test_rates_add_up() -> None:
 
 
 @needs_teams
-def test_one_process_and_two_are_measured() -> None:
-    rows = processes.of_processes(torch.float32, 0.1, causal(2, 16, 128), rounds=3)
+def test_one_process_and_two_are_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small = partial(processes.of_processes, net=causal(2, 16, 128), rounds=3)
+    monkeypatch.setattr(processes, "of_processes", small)
+    arguments = ["bench", "--only", "processes", "--seconds", "0.1", "--dtype", "float32", "--out_dir", str(tmp_path)]
+    assert main([*arguments, "--json", "--quiet"]) == 0
+    rows = json.loads(capsys.readouterr().out.splitlines()[-1])["processes"]
     assert [row["workers"] for row in rows] == [1, 2]
     one, two = (row["updates_per_second"] for row in rows)
     assert one > 0
     assert two > 0
     assert [row["ratio_to_one"] for row in rows] == [1, pytest.approx(two / one)]
+
+
+@needs_teams
+def test_processes_that_do_not_answer_are_given_up_with_a_sentence() -> None:
+    with (
+        processes.started(causal(2, 16, 128), torch.float32, 1) as workers,
+        pytest.raises(FfseqError, match="not answered for 1 seconds"),
+    ):
+        processes.seconds_of(workers, 10**9, patience=1.0)
 
 
 @needs_teams

@@ -32,7 +32,7 @@ from ffseq.parallel import Team
 NET = causal(5, 384, 8192)
 #: Numbers of processes that are compared.
 WORKERS = (1, 2)
-#: Seconds without an answer after which a team is given up.
+#: Seconds after which a team that has not answered is given up; more where it is asked for much.
 PATIENCE = 120.0
 
 
@@ -51,7 +51,7 @@ def of_processes(dtype: torch.dtype, seconds: float, net: Net = NET, *, rounds: 
         times: list[list[float]] = [[] for _ in teams]
         for _ in range(rounds):
             for team, count, found in zip(teams, counts, times, strict=True):
-                found.append(seconds_of(team, count) / count)
+                found.append(seconds_of(team, count, PATIENCE + 10 * seconds) / count)
     rates = [1 / statistics.median(found) for found in times]
     return [
         {"workers": size, "threads": 1, "updates_per_second": rate, "ratio_to_one": rate / rates[0]}
@@ -118,10 +118,10 @@ def started(net: Net, dtype: torch.dtype, size: int) -> Iterator[list[Worker]]:
                 worker.end(patience)
 
 
-def seconds_of(workers: list[Worker], updates: int) -> float:
+def seconds_of(workers: list[Worker], updates: int, patience: float = PATIENCE) -> float:
     """Seconds that workers which learn together took for so many updates: those of the slowest.
 
-    Raises FfseqError where one of them has ended, or does not answer.
+    Raises FfseqError where one of them has ended, or where no answer has come for `patience` seconds.
     """
     for worker in workers:
         worker.tell(str(updates))
@@ -131,9 +131,9 @@ def seconds_of(workers: list[Worker], updates: int) -> float:
             assert worker.process.stdout is not None
             waiting.register(worker.process.stdout, selectors.EVENT_READ, worker)
         while waiting.get_map():
-            ready = waiting.select(PATIENCE)
+            ready = waiting.select(patience)
             if not ready:
-                raise FfseqError(f"{workers[0].name} and the others have not answered for {PATIENCE:.0f} seconds")
+                raise FfseqError(f"{workers[0].name} and the others have not answered for {patience:.0f} seconds")
             for key, _ in ready:
                 line = key.data.process.stdout.readline()
                 if not line:

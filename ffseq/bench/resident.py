@@ -22,7 +22,7 @@ from ffseq.errors import FfseqError
 
 PROCESS = Path("/proc/self")
 #: glibc takes blocks of so many bytes from the system and gives them back when they are freed. Left to itself it keeps
-#: freed ones, and what is counted is then also holes between those it has kept: up to 8 MiB in these updates.
+#: freed ones, and what is counted is then also holes between those it has kept: 4 to 10 MiB in these updates.
 BLOCK = 1 << 16
 
 
