@@ -25,6 +25,7 @@ from ffseq.config import TrainConfig, source_of
 from ffseq.errors import FfseqError, UsageError
 from ffseq.flat import Flat
 from ffseq.learning import Update
+from ffseq.randomness import RowGenerator, for_rows
 
 
 @dataclass
@@ -40,6 +41,20 @@ class Team:
         if strings is None:
             return torch.arange(batch).view(self.size, -1)[self.rank]
         return torch.arange(batch).view(-1, self.size, strings // self.size)[:, self.rank].flatten()
+
+    def share_of(
+        self, contexts: Tensor, targets: Tensor, random: torch.Generator
+    ) -> tuple[Tensor, Tensor, RowGenerator, Tensor]:
+        """This process's part of a batch, of n = `size` processes.
+
+        contexts: (B, K) int64, or (T, S, K) of a causal stack, of which a process takes whole strings; targets: (B,)
+        int64; random: for the whole batch. Returns contexts (B/n, K) or (T, S/n, K), targets (B/n,), the random numbers
+        that one process would have had for these rows, and which rows they are (B/n,) int64.
+        """
+        rows = self.rows(len(targets), contexts.shape[1] if contexts.ndim == 3 else None)
+        shape = (contexts.shape[0], -1) if contexts.ndim == 3 else (-1,)
+        own = contexts.flatten(0, -2)[rows].view(*shape, contexts.shape[-1])
+        return own, targets[rows], for_rows(random, rows, len(targets)), rows
 
     def share(self, flat: Flat, number: int) -> None:
         """Begin to add up a layer's change over the team. The caller goes on; `averaged` waits."""

@@ -36,7 +36,7 @@ from ffseq.options import to_flat
 from ffseq.parallel import Team
 from ffseq.phases import Moment, moments
 from ffseq.progress import Progress, duration
-from ffseq.randomness import for_rows, generator
+from ffseq.randomness import generator
 from ffseq.readout import fit_readout, frequencies, known_temperature, set_readout
 from ffseq.sampling import stream_text
 from ffseq.windows import batch_at
@@ -234,11 +234,8 @@ class Trainer:
         contexts, targets, positions = self._batch(number)
         random, drop = generator(run.seed, "learn", state.step, device), self.config.network.dropout or 0.0
         if team is not None:
-            rows = team.rows(len(targets), contexts.shape[1] if self.network.is_causal else None)
-            shape = (contexts.shape[0], -1) if self.network.is_causal else (-1,)
-            contexts = contexts.flatten(0, -2)[rows].view(*shape, contexts.shape[-1])
-            targets, positions = targets[rows], positions[rows.numpy()]
-            random = for_rows(random, rows, self.batch_size)
+            contexts, targets, random, rows = team.share_of(contexts, targets, random)
+            positions = positions[rows.numpy()]
         given = (self.network, contexts, targets, self.config.learning)
         if self.config.network.stack == "literal":
             return learn_literal(*given, random=random, drop=drop, done=self._share_done())

@@ -2,7 +2,7 @@
 
     python runners/bench.py
 
-`ffseq bench` with nothing else running; about three minutes.
+`ffseq bench` with nothing else running; about four minutes.
 """
 
 from __future__ import annotations

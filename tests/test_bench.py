@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 
-from ffseq.bench import memory, speed
+from ffseq.bench import memory, processes, resident, speed
 from ffseq.bench.updates import ALPHABET, causal, update_of, window
 from ffseq.cli import main
+from ffseq.errors import FfseqError
 from ffseq.network import SequenceNetwork
+
+needs_teams = pytest.mark.skipif(not torch.distributed.is_available(), reason="this torch has no torch.distributed")
 
 
 def test_bytes_are_those_held_at_once() -> None:
@@ -33,6 +37,24 @@ def test_an_update_holds_no_more_in_a_deep_stack_but_the_twin_does(dtype: torch.
         assert deep[name] <= 1.05 * shallow[name]
     for name in ("ff_all_bytes", "twin_bytes"):
         assert deep[name] >= 2 * shallow[name]
+
+
+def test_resident_memory_says_what_the_allocator_says() -> None:
+    """Six times as many layers, by the count of the operating system: pages instead of tensors."""
+    shallow, deep = (resident.resident_of_depth(layers, torch.float32) for layers in (2, 12))
+    found = [one[f"{method}_resident_bytes"] for method in ("ff", "twin") for one in (shallow, deep)]
+    if None in found:
+        pytest.skip("this system does not say how much memory was resident at most")
+    ff_shallow, ff_deep, twin_shallow, twin_deep = (one or 0 for one in found)
+    assert ff_deep <= 1.1 * ff_shallow
+    assert twin_deep >= 2 * twin_shallow
+    update = update_of(window(2, memory.UNITS, memory.BATCH), "ff", torch.float32, scope="below")
+    assert ff_shallow == pytest.approx(memory.peak_bytes(update), rel=0.25)
+
+
+def test_where_the_system_does_not_count_there_is_no_figure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resident, "PROCESS", tmp_path / "nothing")
+    assert resident.added_by_an_update(window(2, 16, 64), "ff", torch.float32) is None
 
 
 def test_what_is_compared_runs_in_turns() -> None:
@@ -61,6 +83,46 @@ def test_rates_add_up() -> None:
     # products with the thirty candidates in each layer.
     useful = 2 * (10 * 16) + 2 * (16 * 16) + 2 * 3 * 16 * 30
     assert found["peak_share"] == pytest.approx(2 * useful * found["ff_per_second"] / 100e9)
+
+
+@needs_teams
+def test_one_process_and_two_are_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small = partial(processes.of_processes, net=causal(2, 16, 128), rounds=3)
+    monkeypatch.setattr(processes, "of_processes", small)
+    arguments = ["bench", "--only", "processes", "--seconds", "0.1", "--dtype", "float32", "--out_dir", str(tmp_path)]
+    assert main([*arguments, "--json", "--quiet"]) == 0
+    rows = json.loads(capsys.readouterr().out.splitlines()[-1])["processes"]
+    assert [row["workers"] for row in rows] == [1, 2]
+    one, two = (row["updates_per_second"] for row in rows)
+    assert one > 0
+    assert two > 0
+    assert [row["ratio_to_one"] for row in rows] == [1, pytest.approx(two / one)]
+
+
+@needs_teams
+def test_processes_that_do_not_answer_are_given_up_with_a_sentence() -> None:
+    with (
+        processes.started(causal(2, 16, 128), torch.float32, 1) as workers,
+        pytest.raises(FfseqError, match="not answered for 1 seconds"),
+    ):
+        processes.seconds_of(workers, 10**9, patience=1.0)
+
+
+@needs_teams
+def test_a_process_that_ends_while_it_is_measured_ends_the_measuring_with_a_sentence() -> None:
+    with processes.started(causal(2, 16, 128), torch.float32, 2) as workers:
+        assert processes.seconds_of(workers, 2) > 0
+        workers[1].process.kill()
+        with pytest.raises(FfseqError, match="of 2, which was to be measured, has ended"):
+            processes.seconds_of(workers, 10**6)
+    assert all(worker.process.returncode is not None for worker in workers)
+
+
+def test_going_up_twice_has_a_price() -> None:
+    """At most as much again: an update goes up and learns, and what is repeated is the way up."""
+    assert 1 < speed.recompute_price(torch.float32, 1.0, window(3, 512, 512)) < 2
 
 
 def test_the_verb_writes_what_it_prints(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -24,6 +24,8 @@ from ffseq.work import multiplications
 NETS = (window(3, 2000, 256), window(3, 2000, 1024), window(3, 500, 128), causal(5, 384, 2048), causal(5, 384, 8192))
 #: Shapes (m, k, n) of the products whose best rate is the peak.
 PRODUCTS = ((1024, 2000, 2000), (4096, 4096, 4096))
+#: What going up a second time is measured on.
+RECOMPUTED = causal(5, 384, 2048)
 SAMPLED = causal(5, 384, 2048).network
 STRINGS = 64
 
@@ -78,6 +80,12 @@ def net_rates(net: Net, dtype: torch.dtype, peak: float, seconds: float) -> dict
         "ratio_to_twin": ff / twin,
         "peak_share": useful / ff / 1e9 / peak,
     }
+
+
+def recompute_price(dtype: torch.dtype, seconds: float, net: Net = RECOMPUTED) -> float:
+    """Seconds of an update in scope all that goes up twice, over those of one that goes up once; in turns."""
+    twice, once = in_turns([update_of(net, "ff", dtype, recompute=True), update_of(net, "ff", dtype)], seconds)
+    return twice / once
 
 
 def sampling_rates(seconds: float, config: NetworkConfig = SAMPLED) -> dict[str, Any]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal
+from functools import partial
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from ffseq.config import LearningConfig, NetworkConfig, OptimiserConfig
 from ffseq.learning import learn
 from ffseq.network import SequenceNetwork
 from ffseq.optim import apply_changes, make_optimisers
+from ffseq.parallel import Team
 from ffseq.randomness import generator
 from ffseq.windows import batch_at
 
@@ -32,6 +34,12 @@ class Net:
     batch: int
     network: NetworkConfig
     learning: LearningConfig
+
+
+def net_of(fields: dict[str, Any]) -> Net:
+    """The inverse of dataclasses.asdict."""
+    configs = {"network": NetworkConfig(**fields["network"]), "learning": LearningConfig(**fields["learning"])}
+    return Net(**fields | configs)
 
 
 def window(layers: int, units: int, batch: int) -> Net:
@@ -56,13 +64,23 @@ def update_of(
     scope: Literal["own", "below", "all"] = "all",
     recompute: bool = False,
     network: SequenceNetwork | None = None,
+    team: Team | None = None,
 ) -> Callable[[], None]:
-    """A function that makes one update: cuts a batch, learns, moves the weights. network: by default a new one."""
+    """A function that makes one update: cuts a batch, learns, moves the weights.
+
+    network: by default a new one. team: the processes that share every batch, of which this is one; by default this
+    process has all of it.
+    """
     network = network or SequenceNetwork(net.network, ALPHABET)
     network.products = dtype
     learning = replace(net.learning, scope=scope, recompute=recompute)
     layers, flat = list(network.stack()), network.flat()
     optimisers = make_optimisers(layers, OptimiserConfig(learning_rate=1e-3), net.batch, flat)
+    places = flat.places if flat is not None else None
+    learned = None
+    if team is not None:
+        assert flat is not None
+        learned = partial(team.share, flat)
     step = 0
 
     def update() -> None:
@@ -80,12 +98,16 @@ def update_of(
             short_contexts=0.01,
         )
         random = generator(0, "learn", step)
+        if team is not None:
+            contexts, targets, random, _ = team.share_of(contexts, targets, random)
         if method == "ff":
-            places = flat.places if flat is not None else None
-            changes = learn(network, contexts, targets, learning, random=random, places=places).changes
+            found = learn(network, contexts, targets, learning, random=random, places=places, learned=learned)
         else:
-            changes = backpropagate(network, contexts, targets, learning, random=random).changes
-        apply_changes(optimisers, layers, changes, 1e-4, flat)
+            found = backpropagate(network, contexts, targets, learning, random=random)
+        if team is not None:
+            assert flat is not None
+            found = team.averaged(found, flat)
+        apply_changes(optimisers, layers, found.changes, 1e-4, flat)
         step += 1
 
     return update

@@ -13,15 +13,16 @@ from ffseq.commands.common import make_parser, make_progress, parse, print_json,
 from ffseq.errors import UsageError
 from ffseq.interrupt import Interrupt
 
-PARTS = ("nets", "memory", "sampling", "preparation")
+PARTS = ("nets", "processes", "memory", "sampling", "preparation")
 
 
 def run(verb: str, arguments: list[str], interrupted: Interrupt) -> int:
     """Measure; prints tables, or with --json one object, and writes bench.json and bench.png."""
     parser = make_parser(
         "bench",
-        "Updates of Forward-Forward and of the twin in turns, beside the fastest product of matrices; memory by depth "
-        "and by length of stream; sampling; preparation of a text. About three minutes.",
+        "Updates of Forward-Forward and of the twin in turns, beside the fastest product of matrices; one process and "
+        "two that learn together; memory by depth and by length of stream; sampling; preparation of a text. About four "
+        "minutes.",
     )
     parser.add_argument("--only", type=str | None, default=None, help=f"some of {', '.join(PARTS)}, by commas")
     parser.add_argument("--seconds", type=float, default=10.0, help="time for each thing that is measured")
@@ -57,10 +58,12 @@ def _measured(only: list[str], options: dict[str, Any], say: Any) -> dict[str, A
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")
     import torch
 
-    from ffseq.bench import memory, speed
+    from ffseq.bench import memory, processes, resident, speed
     from ffseq.compute import decided
     from ffseq.config import RunConfig, TrainConfig
 
+    if "processes" in only and not torch.distributed.is_available():
+        raise UsageError("this torch has no torch.distributed, which processes need: leave them out of --only")
     asked = TrainConfig(run=RunConfig(threads=options["threads"], dtype=options["dtype"], device="cpu"))
     config = decided(asked)
     torch.set_num_threads(config.run.threads)
@@ -80,11 +83,17 @@ def _measured(only: list[str], options: dict[str, Any], say: Any) -> dict[str, A
         for net in speed.NETS:
             say(f"updates of {net.name}, batch {net.batch:,}")
             result["nets"].append(speed.net_rates(net, dtype, peak, seconds))
+    if "processes" in only:
+        say("two processes that learn together")
+        result["processes"] = processes.of_processes(dtype, seconds)
     if "memory" in only:
         result["memory"] = {"depth": [], "stream": []}
         for layers in memory.DEPTHS:
             say(f"memory of an update of {layers} layers")
-            result["memory"]["depth"].append(memory.of_depth(layers, dtype))
+            counted = memory.of_depth(layers, dtype) | resident.resident_of_depth(layers, dtype)
+            result["memory"]["depth"].append(counted)
+        say("what going up twice costs")
+        result["memory"]["recompute_price"] = speed.recompute_price(dtype, seconds)
         for characters in memory.STREAMS:
             say(f"memory of a stream of {characters:,} characters")
             result["memory"]["stream"].append(memory.of_stream(characters))
@@ -124,14 +133,31 @@ def _tables(result: dict[str, Any]) -> list[tuple[str, list[str], list[list[str]
         ]
         title = f"Learning, positions a second ({where}; peak {result['matrix_peak_gflops']:,.0f} GFLOP/s)"
         tables.append((title, ["", "FF", "twin", "seconds FF / twin", "of peak"], rows))
-    if "memory" in result:
-        names = ("ff_bytes", "ff_recompute_bytes", "ff_all_bytes", "twin_bytes")
+    if "processes" in result:
         rows = [
-            [f"{one['layers']} layers", *(f"{one[name] / 2**20:,.1f}" for name in names)]
+            [str(one["workers"]), f"{one['updates_per_second']:.2f}", f"{one['ratio_to_one']:.2f}"]
+            for one in result["processes"]
+        ]
+        title = (
+            f"Processes of one thread that share every batch of 8,192, causal 384x5, scope below ({result['dtype']})"
+        )
+        tables.append((title, ["processes", "updates a second", "of one's"], rows))
+    if "memory" in result:
+        columns = {
+            "ff_bytes": "scope below",
+            "ff_recompute_bytes": "scope all, twice up",
+            "ff_all_bytes": "scope all",
+            "twin_bytes": "twin",
+            "ff_resident_bytes": "scope below, resident",
+            "twin_resident_bytes": "twin, resident",
+        }
+        rows = [
+            [f"{one['layers']} layers", *("" if one[name] is None else f"{one[name] / 2**20:,.1f}" for name in columns)]
             for one in result["memory"]["depth"]
         ]
-        columns = ["", "scope below", "scope all, twice up", "scope all", "twin"]
-        tables.append(("Most held at once in an update, MiB", columns, rows))
+        tables.append(("Most held at once in an update, MiB", ["", *columns.values()], rows))
+        price = [["scope all, causal 384x5, batch 2,048", f"{result['memory']['recompute_price']:.2f}"]]
+        tables.append(("Seconds of going up twice (--recompute), of those of going up once", ["", ""], price))
         rows = [
             [
                 f"{one['characters']:,} characters",
