@@ -31,7 +31,7 @@ from ffseq.literal import learn_literal
 from ffseq.network import SequenceNetwork
 from ffseq.optim import apply_changes, make_optimisers, rate_at, restore_state, state_tensors
 from ffseq.options import to_flat
-from ffseq.parallel import Team
+from ffseq.parallel import Decision, Team
 from ffseq.progress import Progress, duration
 from ffseq.randomness import for_rows, generator
 from ffseq.readout import fit_readout, frequencies, known_temperature, set_readout
@@ -69,8 +69,8 @@ class Trainer:
     ) -> None:
         self.network, self.corpus, self.config = network, corpus, config
         self.folder, self.progress, self.team = folder, progress, team
-        #: Whether this process writes and reports: the only one, or the first of a team.
-        self.leads = team is None or team.rank == 0
+        #: Whether this process writes and reports: the only one, or one of a team.
+        self.leads = team is None or team.leads
         self.state = State()
         self.layers = list(network.stack())
         assert config.run.batch_size is not None
@@ -98,29 +98,31 @@ class Trainer:
         assert run.max_iters is not None
         assert run.eval_interval is not None
         assert run.sample_interval is not None
+        team = self.team
         began, saved = time.monotonic() - state.seconds, time.monotonic()
-        while (done := self._share_done()) < 1:
-            stop, seconds = interrupted(), time.monotonic() - began
-            if self.team is not None:
-                # One decision for all: the clock sets the rate, and who stops alone leaves the others waiting.
-                asked, state.seconds = self.team.mean(torch.tensor([stop, seconds], dtype=torch.float64)).tolist()
-                stop = asked > 0
-            if stop:
+        while self._share_done() < 1:
+            now = time.monotonic()
+            decision = Decision(interrupted(), now - began, now - saved > run.checkpoint_seconds)
+            if team is not None:
+                decision = team.agreed(decision)
+                state.seconds = decision.seconds
+            if decision.stop:
                 self.save("last")
                 return False
-            update = self._update(rate_at(opt, state.step, done))
+            update = self._update(rate_at(opt, state.step, self._share_done()))
             state.step += 1
             self._collect(update)
-            state.seconds = time.monotonic() - began
+            if team is None:  # several processes have the clock that they agreed on
+                state.seconds = time.monotonic() - began
             if state.step % run.log_interval == 0:
                 self._log_training()
-            if run.sample_interval and state.step % run.sample_interval == 0:
+            sample = run.sample_interval > 0 and state.step % run.sample_interval == 0
+            evaluate = state.step % run.eval_interval == 0 or self._share_done() >= 1
+            if sample:
                 self._sample()
-            if state.step % run.eval_interval == 0 or self._share_done() >= 1:
+            if evaluate:
                 self._evaluate()
-                self.save("last")
-                saved = time.monotonic()
-            elif time.monotonic() - saved > run.checkpoint_seconds:
+            if evaluate or decision.save:
                 self.save("last")
                 saved = time.monotonic()
         return True
