@@ -32,6 +32,7 @@ from ffseq.network import SequenceNetwork
 from ffseq.optim import apply_changes, make_optimisers, rate_at, restore_state, state_tensors
 from ffseq.options import to_flat
 from ffseq.parallel import Decision, Team
+from ffseq.pipeline import Pipeline, weights_of
 from ffseq.progress import Progress, duration
 from ffseq.randomness import for_rows, generator
 from ffseq.readout import fit_readout, frequencies, known_temperature, set_readout
@@ -75,7 +76,12 @@ class Trainer:
         self.layers = list(network.stack())
         assert config.run.batch_size is not None
         self.flat = network.flat() if config.learning.hidden == "learned" else None
-        self.optimisers = make_optimisers(self.layers, config.optimiser, config.run.batch_size, self.flat)
+        self.pipeline: Pipeline | None = None
+        if team is not None and config.run.pipeline:
+            self.pipeline = Pipeline(team, network, config.run.batch_size)
+        #: The numbers of the layers that this process learns.
+        self.mine = self.pipeline.layers if self.pipeline is not None else range(len(network.layers))
+        self.optimisers = make_optimisers(self.layers, config.optimiser, config.run.batch_size, self.flat, self.mine)
         # What evaluation, sampling and the checkpoints show: the weights, or their running average.
         self.shown = copy.deepcopy(network) if config.optimiser.average else network
         self.shown.memory = network.memory  # the memory is not averaged: most of its rows rest anyway
@@ -98,7 +104,7 @@ class Trainer:
         assert run.max_iters is not None
         assert run.eval_interval is not None
         assert run.sample_interval is not None
-        team = self.team
+        team = self.pipeline or self.team
         began, saved = time.monotonic() - state.seconds, time.monotonic()
         while self._share_done() < 1:
             now = time.monotonic()
@@ -107,6 +113,7 @@ class Trainer:
                 decision = team.agreed(decision)
                 state.seconds = decision.seconds
             if decision.stop:
+                self._gather()
                 self.save("last")
                 return False
             update = self._update(rate_at(opt, state.step, self._share_done()))
@@ -118,6 +125,8 @@ class Trainer:
                 self._log_training()
             sample = run.sample_interval > 0 and state.step % run.sample_interval == 0
             evaluate = state.step % run.eval_interval == 0 or self._share_done() >= 1
+            if sample or evaluate or decision.save:
+                self._gather()
             if sample:
                 self._sample()
             if evaluate:
@@ -126,6 +135,12 @@ class Trainer:
                 self.save("last")
                 saved = time.monotonic()
         return True
+
+    def _gather(self) -> None:
+        """In a pipeline, bring what all processes have learned to the one that evaluates and saves."""
+        if self.pipeline is not None:
+            averaged = [] if self.shown is self.network else [self.shown]
+            self.pipeline.gather([self.network, *averaged], self.optimisers)
 
     def save(self, name: str) -> None:
         """Write the checkpoint `best` (weights only) or `last` (with all that is needed to go on)."""
@@ -139,7 +154,7 @@ class Trainer:
             state["sums"] = {
                 key: value.tolist() if isinstance(value, Tensor) else value for key, value in self.state.sums.items()
             }
-            tensors = state_tensors(self.optimisers)
+            tensors = state_tensors(self.optimisers) if self.pipeline is None else dict(self.pipeline.gathered)
             if self.shown is not self.network:
                 tensors |= {
                     f"weights.{key}": value
@@ -166,6 +181,7 @@ class Trainer:
         self.state.sums = {
             key: value if key == "count" else torch.tensor(value, dtype=torch.float64, device=device)
             for key, value in self.state.sums.items()
+            if self.leads  # the others of a pipeline do not have all of them
         }
         self.shown.load_state_dict(checkpoint.model)
         tensors = dict(checkpoint.trainer_tensors)
@@ -174,10 +190,12 @@ class Trainer:
             weights = {key[len(prefix) :]: tensors.pop(key) for key in list(tensors) if key.startswith(prefix)}
             shared = {key: value for key, value in checkpoint.model.items() if key.startswith("memory.")}
             self.network.load_state_dict(weights | shared)
+        if self.pipeline is not None:
+            tensors = self.pipeline.own(tensors)
         restore_state(self.optimisers, tensors)
 
     def _update(self, rate: float) -> Update:
-        run, state, team = self.config.run, self.state, self.team
+        run, state, team = self.config.run, self.state, self.team if self.pipeline is None else None
         device = self.network.prior.device
         contexts, targets, positions = batch_at(
             self.corpus.symbols,
@@ -207,9 +225,11 @@ class Trainer:
                 outside = torch.from_numpy(self.black_box[positions - self.corpus.train.start]).to(device).float()
             more: dict[str, Any] = {"random": random, "drop": drop, "unigram": self.unigram, "black_box": outside}
             places = self.flat.places if self.flat is not None else None
-            if self.config.learning.method == "ff":
-                learned = partial(team.share, self.flat) if team is not None and self.flat is not None else None
-                update = learn(*given, **more, places=places, learned=learned)
+            if self.pipeline is not None:
+                update = self.pipeline.learn(*given, **more, places=places)
+            elif self.config.learning.method == "ff":
+                share = partial(team.share, self.flat) if team is not None and self.flat is not None else None
+                update = learn(*given, **more, places=places, learned=share)
             else:
                 update = backpropagate(*given, **more)
             if team is not None:
@@ -219,8 +239,8 @@ class Trainer:
         if self.shown is not self.network:
             # A short memory at first, so that the average does not drag the random start along.
             keep = min(self.config.optimiser.average, (1 + state.step) / (10 + state.step))
-            shown: list[Tensor] = list(self.shown.layers.parameters())
-            torch._foreach_lerp_(shown, list(self.network.layers.parameters()), 1 - keep)
+            shown, learned = (weights_of(network, self.mine) for network in (self.shown, self.network))
+            torch._foreach_lerp_(shown, learned, 1 - keep)
         return update
 
     def _share_done(self) -> float:
