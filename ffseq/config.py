@@ -183,6 +183,8 @@ class RunConfig:
     """Updates between samples. By default a quarter of the run; 0: none."""
     checkpoint_seconds: float = 60.0
     """Seconds between checkpoints; one is always written at evaluation, at the end and when interrupted."""
+    pipeline: bool = False
+    """Processes started by torchrun share the layers instead of every batch, in scope own or below."""
     floors: Literal["auto", "yes", "no"] = "auto"
     """Whether to fit the counting models to compare with. auto: for texts of up to 20 MB."""
     seed: int = 0

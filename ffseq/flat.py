@@ -30,20 +30,18 @@ class Flat:
     def __init__(self, layers: Sequence[nn.Module]) -> None:
         self._shapes = [{name: weight.shape for name, weight in layer.named_parameters()} for layer in layers]
         self._places: list[dict[str, int]] = [{} for _ in layers]
-        #: Where the weights of each layer begin, and where the last one's end.
-        self._ends: list[int] = []
+        #: Where the weights of each layer begin, and where the last one's end; then the same of the biases.
+        self._ends: tuple[list[int], list[int]] = ([], [])
         first = 0
         for biases in (False, True):
             for shapes, places in zip(self._shapes, self._places, strict=True):
-                if not biases:
-                    self._ends.append(first)
+                self._ends[biases].append(first)
                 for name, shape in shapes.items():
                     if ("bias" in name) == biases:
                         places[name] = first
                         first += -(-shape.numel() // ALIGNED) * ALIGNED
-            if not biases:
-                self._ends.append(first)
-                self.biases = first
+            self._ends[biases].append(first)
+        self.biases = self._ends[True][0]
         like = next(layers[0].parameters())
         self.values, self.changes = torch.zeros(2, first, dtype=like.dtype, device=like.device)
         self.places = self.views(self.changes)
@@ -74,7 +72,12 @@ class Flat:
 
     def part(self, number: int) -> slice:
         """Where the weights of a layer are in a row, without its biases."""
-        return slice(self._ends[number], self._ends[number + 1])
+        return self.parts(range(number, number + 1))[0]
+
+    def parts(self, layers: range) -> tuple[slice, slice]:
+        """Where the weights of neighbouring layers are in a row, and where their biases."""
+        weights, biases = (slice(ends[layers.start], ends[layers.stop]) for ends in self._ends)
+        return weights, biases
 
     def rounded(self, number: int, dtype: torch.dtype) -> dict[str, Tensor]:
         """The weights of a layer as they are now, without its biases, in `dtype`; overwritten by the next call."""

@@ -37,6 +37,9 @@ class Update:
     changes: for each layer its weight changes (ascent directions) by parameter name; bits: mean −log2 P of the real
     symbols under dropout; correct: how many of them had the highest score; positive, negative: mean goodness of
     positives and negatives in each layer; scores: S (B, V) float32 of the positives, the black box left out.
+
+    Where only some layers learned, changes is {} for the others, everything else is that of the layers up to the
+    highest of them, and units is what the one above it sees of it (B, H), in the dtype of the products.
     """
 
     changes: list[dict[str, Tensor]]
@@ -45,6 +48,17 @@ class Update:
     positive: Tensor
     negative: Tensor
     scores: Tensor
+    units: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Entering:
+    """A batch as the layers below have left it: units, scores, positive and negative of their `Update`."""
+
+    units: Tensor
+    scores: Tensor
+    positive: Tensor
+    negative: Tensor
 
 
 def learn(
@@ -61,6 +75,8 @@ def learn(
     places: Views | None = None,
     learned: Callable[[int], None] | None = None,
     judge: Judge | None = None,
+    layers: range | None = None,
+    entering: Entering | None = None,
 ) -> Update:
     """Compute every layer's change for one batch; no weight is touched, but a memory gives its free rows away.
 
@@ -71,19 +87,28 @@ def learn(
     every score. places: where the changes of the layers go (`Flat.places`), by default into tensors of their own;
     learned: called with the number of each layer whose changes are in their places. judge: what says the signal, by
     default the objective.
+
+    layers: the numbers of those that learn, by default all; entering: what the layers below them made of the batch,
+    with `random` in the state that they left it in. Raises ValueError where some layers cannot learn without the
+    others: in scope `all`, and with a memory or corrupted negatives, which begin below the first layer.
     """
+    depth = len(network.layers)
+    layers = range(depth) if layers is None else layers
+    corrupted = source_of(learning) == "corrupted"
+    if len(layers) < depth and (learning.scope == "all" or network.memory is not None or corrupted):
+        raise ValueError("in scope all, with a memory or with corrupted negatives all layers have to learn together")
     batch = targets.shape[0]
     size = len(network.alphabet)
     if network.memory is not None:
         network.memory.claim(contexts.flatten(0, -2))
-    if source_of(learning) == "corrupted":
+    if corrupted:
         contexts = torch.cat([contexts, corrupt(contexts, size, learning.corruption, random)])
     hidden = learning.hidden == "learned"
-    changes: list[dict[str, Tensor]] = []
+    changes: list[dict[str, Tensor]] = [{} for _ in range(layers.start)]
     means: list[tuple[Tensor, Tensor]] = []
     readers: Readers | None = None
     waiting: list[tuple[WindowLayer | MemoryLayer, Below | None, Activity | Recall, Tensor]] = []
-    total: Tensor | None = None
+    total = entering.scores if entering is not None else None
     recompute = learning.recompute and learning.scope == "all"
     begin = (random.get_state() if random is not None else None, dict(past) if past is not None else None)
 
@@ -113,8 +138,9 @@ def learn(
         changes.append(change)
         means.append(means_of(own, targets, negatives))
 
-    number = 0
-    for layer, below, activity in network.upward(contexts, past=past, drop=drop, random=random):
+    number, units = layers.start, entering.units if entering is not None else None
+    upward = network.upward(contexts, past=past, drop=drop, random=random, layers=layers, units=units)
+    for layer, below, activity in upward:
         number += 1
         own = goodness_of(layer, activity)
         total = own if total is None else total + own
@@ -137,7 +163,14 @@ def learn(
         for layer, below, activity, own in waiting:
             let_learn(layer, below, activity, own, *shared)
     positive, negative = (torch.stack(side) for side in zip(*means, strict=True))
-    return Update(changes, *bits_under(network, total, targets, black_box), positive, negative, total[:batch])
+    if entering is not None:
+        positive, negative = torch.cat([entering.positive, positive]), torch.cat([entering.negative, negative])
+    units = None
+    if layers.stop < depth:
+        assert isinstance(activity, Activity)
+        units = network.passed_on(layers.stop - 1, activity)
+        changes += [{} for _ in range(layers.stop, depth)]
+    return Update(changes, *bits_under(network, total, targets, black_box), positive, negative, total[:batch], units)
 
 
 def _change(

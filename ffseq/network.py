@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -157,26 +158,29 @@ class SequenceNetwork(nn.Module):
         drop: float = 0.0,
         random: torch.Generator | None = None,
         slots: Tensor | None = None,
+        layers: range | None = None,
+        units: Tensor | None = None,
     ) -> Iterator[tuple[WindowLayer, Below | None, Activity] | tuple[MemoryLayer, None, Recall]]:
         """Layer by layer: the layer, its input from below, its activity.
 
         contexts: (B, K) int64, or for a causal stack (T, S, K), with B = T·S positions. past: what the layers of a
         causal stack remember of the text before; empty at the beginning, and changed so that the next call goes on.
         slots: what a literal stack has in its candidate slot, (m, B) int64, by default what its read-out needs; the
-        activities then have m·B rows. random: None at rest; in learning the source of what is left out.
+        activities then have m·B rows. random: None at rest; in learning the source of what is left out. layers: the
+        numbers of those to go through, by default all; units: what `passed_on` gave for the layer below them.
 
         A generator: whoever asks for one layer after the other can let each go as soon as it has learned. With
         `drop`, units are left out at random; the mask of a layer is drawn from `random`. At rest, activities count as
         much as their gains say.
         """
-        units: Tensor | None = None
+        layers = range(len(self.layers)) if layers is None else layers
         strings = contexts.shape[1] if self.is_causal else 1
         contexts = contexts.flatten(0, -2)
-        if self.memory is not None:
+        if self.memory is not None and layers.start == 0:
             yield self.memory, None, self.recall(contexts, random)
         gains = self.gains[-len(self.layers) :].tolist() if random is None else []
         flat = self.flat() if self.products != self.prior.dtype else None
-        for number, layer in enumerate(self._window_layers()):
+        for number, layer in islice(enumerate(self._window_layers()), layers.start, layers.stop):
             if flat is not None:
                 layer.rounded = flat.rounded(number, self.products)
             below = None
@@ -199,9 +203,17 @@ class SequenceNetwork(nn.Module):
                 if random is None:
                     activity = Activity(activity.units, gains[number])
             yield layer, below, activity
-            units = normalised(activity.units)
-            if self.config.between != "none" and number + 1 < len(self.layers):
-                units = through(self.config.between, self.boxes[number], units)
+            if number + 1 < layers.stop:
+                units = self.passed_on(number, activity)
+
+    def passed_on(self, number: int, activity: Activity) -> Tensor:
+        """What the layer above layer `number` sees of its activity: normalised, and behind the box between the two;
+        (B, H) in the dtype of the activity.
+        """
+        units = normalised(activity.units)
+        if self.config.between == "none":
+            return units
+        return through(self.config.between, self.boxes[number], units)
 
     def recall(self, contexts: Tensor, random: torch.Generator | None = None) -> Recall:
         """What the memory makes of contexts (B, K); see `upward`."""

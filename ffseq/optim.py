@@ -49,19 +49,23 @@ class RowAdagrad(torch.optim.Optimizer):
 
 
 def make_optimisers(
-    layers: Iterable[nn.Module], config: OptimiserConfig, batch_size: int, flat: Flat | None = None
+    layers: Iterable[nn.Module],
+    config: OptimiserConfig,
+    batch_size: int,
+    flat: Flat | None = None,
+    learning: range | None = None,
 ) -> list[torch.optim.Optimizer]:
     """The optimiser of a stack, and that of its memory if it has one.
 
     Changes are means over `batch_size` positions. flat: the weights of all layers but the memory in one row, to be
-    moved together; they must all learn.
+    moved together; they must all learn, or those whose numbers are given as `learning`.
     """
     layers = list(layers)
     memories = [weight for layer in layers if isinstance(layer, MemoryLayer) for weight in layer.parameters()]
     if flat is None:
         rest = make_optimiser([layer for layer in layers if not isinstance(layer, MemoryLayer)], config)
     else:
-        rest = _optimiser(_flat_groups(flat, config), config)
+        rest = _optimiser(_flat_groups(flat, config, learning or range(len(flat.places))), config)
     if not memories:
         return [rest]
     memory = RowAdagrad(memories, config.memory_rate, START / batch_size**2)
@@ -90,11 +94,11 @@ def make_optimiser(layers: Iterable[nn.Module], config: OptimiserConfig) -> torc
     return _optimiser(groups, config)
 
 
-def _flat_groups(flat: Flat, config: OptimiserConfig) -> list[dict[str, Any]]:
+def _flat_groups(flat: Flat, config: OptimiserConfig, layers: range) -> list[dict[str, Any]]:
     groups = []
-    for first, last, is_bias in ((0, flat.biases, False), (flat.biases, len(flat.values), True)):
-        weights = nn.Parameter(flat.values[first:last], requires_grad=False)
-        weights.grad = flat.changes[first:last]
+    for part, is_bias in zip(flat.parts(layers), (False, True), strict=True):
+        weights = nn.Parameter(flat.values[part], requires_grad=False)
+        weights.grad = flat.changes[part]
         groups.append(_group([weights], config, is_bias))
     return groups
 
@@ -161,6 +165,15 @@ def restore_state(optimisers: list[torch.optim.Optimizer], tensors: dict[str, Te
             _, index, name = key.split(".")
             optimiser, weight = weights[int(index)]
             optimiser.state[weight][name] = value.to(weight.device)
+
+
+def state_of(tensors: dict[str, Tensor], flat: Flat, layers: range) -> dict[str, Tensor]:
+    """Of what `state_tensors` gives for all weights of a row, the places of neighbouring layers; what is one number
+    for all of them stays as it is.
+    """
+    weights, biases = flat.parts(layers)
+    parts = {"0": weights, "1": slice(biases.start - flat.biases, biases.stop - flat.biases)}
+    return {name: value[parts[name.split(".")[1]]] if value.dim() else value for name, value in tensors.items()}
 
 
 def _weights(optimisers: list[torch.optim.Optimizer]) -> list[tuple[torch.optim.Optimizer, Tensor]]:

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.distributed as dist
@@ -28,13 +28,31 @@ from ffseq.learning import Update
 from ffseq.randomness import RowGenerator, for_rows
 
 
+class Decision(NamedTuple):
+    """What all processes have to do alike before an update. stop: somebody asked to; seconds: the run's clock; save: a
+    checkpoint is due after it.
+    """
+
+    stop: bool
+    seconds: float
+    save: bool
+
+
 @dataclass
 class Team:
-    """This process among the others. rank: its number from 0; size: how many there are."""
+    """This process among the others. rank: its number from 0; size: how many there are; leader: which of them writes
+    the run and reports.
+    """
 
     rank: int
     size: int
+    leader: int = 0
     _waiting: list[dist.Work] = field(default_factory=list)
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process writes the run and reports."""
+        return self.rank == self.leader
 
     def rows(self, batch: int, strings: int | None = None) -> Tensor:
         """This process's rows of a batch, int64; in a causal stack, with so many strings, whole strings."""
@@ -91,6 +109,11 @@ class Team:
         dist.all_reduce(total)
         return total / self.size
 
+    def agreed(self, decision: Decision) -> Decision:
+        """One decision for all: the clock sets the rate, and who stops alone leaves the others waiting."""
+        stop, seconds, save = self.mean(torch.tensor(decision, dtype=torch.float64)).tolist()
+        return Decision(stop > 0, seconds, save > 0)
+
     def part(self) -> None:
         """The team's work is done: when all have come so far, each goes on alone."""
         dist.barrier()
@@ -103,7 +126,7 @@ class Team:
         return box[0]
 
 
-def team_of_environment() -> Team | None:
+def team_of_environment(*, last_leads: bool = False) -> Team | None:
     """The team that torchrun has started this process in, or None where it runs alone."""
     if int(os.environ.get("WORLD_SIZE", "1")) < 2:
         return None
@@ -112,11 +135,12 @@ def team_of_environment() -> Team | None:
             torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
         # Clock and stop are numbers on the CPU also where the layers are not.
         dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
-    return Team(dist.get_rank(), dist.get_world_size())
+    size = dist.get_world_size()
+    return Team(dist.get_rank(), size, leader=size - 1 if last_leads else 0)
 
 
-def check_team(config: TrainConfig, size: int) -> None:
-    """Refuse what only one process can learn. Raises UsageError. config: resolved."""
+def check_several(config: TrainConfig) -> None:
+    """Refuse what only one process can learn. Raises UsageError."""
     net, run = config.network, config.run
     reasons = {
         "--stream": run.stream,
@@ -130,6 +154,12 @@ def check_team(config: TrainConfig, size: int) -> None:
     for what, asked in reasons.items():
         if asked:
             raise UsageError(f"{what} is for one process: leave torchrun out")
+
+
+def check_team(config: TrainConfig, size: int) -> None:
+    """Refuse what so many processes cannot learn from parts of every batch. Raises UsageError. config: resolved."""
+    check_several(config)
+    net, run = config.network, config.run
     assert run.batch_size is not None
     rows = run.batch_size // run.string_length if net.stack == "causal" else run.batch_size
     if rows % size:

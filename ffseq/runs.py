@@ -19,11 +19,12 @@ from ffseq.compute import compute, cores, decided
 from ffseq.config import TrainConfig
 from ffseq.corpus import Corpus, load_corpus
 from ffseq.defaults import resolved
-from ffseq.errors import FfseqError, Interrupted
+from ffseq.errors import FfseqError, Interrupted, UsageError
 from ffseq.evaluation import Evaluation, evaluate_segments, figures
 from ffseq.network import SequenceNetwork
 from ffseq.options import to_flat
 from ffseq.parallel import Team, check_team, team_of_environment, together
+from ffseq.pipeline import check_pipeline
 from ffseq.progress import Progress, duration
 from ffseq.report import plot_curves
 from ffseq.resume import alone_in, check_same, cut_log, find_run
@@ -50,13 +51,19 @@ def train(
     """Train a network as `ffseq train` does and return its figures (the object that `--json` prints).
 
     preset: the name of the preset that the settings came from, to be told to whoever watches. Processes that
-    torchrun has started learn together: the first one writes the run and has the figures, the others get {}.
+    torchrun has started learn together: the first one (in a pipeline the last) writes the run and has the figures, the
+    others get {}.
 
     Raises UsageError for settings that make no sense, FfseqError for what cannot be read or does not converge, and
     Interrupted, with everything saved, as soon as `interrupted()` is true.
     """
     progress = progress or Progress(quiet=True)
-    team = team_of_environment()
+    team = team_of_environment(last_leads=config.run.pipeline)
+    if config.run.pipeline and team is None:
+        raise UsageError(
+            "--pipeline shares the layers among processes that torchrun starts, and there is only this one: begin the "
+            "command with torchrun --nproc-per-node N -m ffseq, or give --pipeline false"
+        )
     if config.run.stream:
         if team is not None:
             check_team(config, team.size)
@@ -64,7 +71,7 @@ def train(
 
         return train_on_stream(config, progress=progress, interrupted=interrupted)
     began = time.monotonic()
-    leads = team is None or team.rank == 0
+    leads = team is None or team.leads
     if not leads:
         progress = Progress(quiet=True)
     with together(team, None):
@@ -81,7 +88,7 @@ def train(
     if checkpoint is not None:
         check_same(checkpoint, corpus, config)
     if team is not None:
-        check_team(config, team.size)
+        (check_pipeline if config.run.pipeline else check_team)(config, team.size)
     assert config.network.block_size is not None
     if corpus.train.stop - corpus.train.start <= config.network.block_size:
         raise FfseqError(
@@ -142,7 +149,7 @@ def _run(
         f"{network.parameter_count():,} weights in {config.network.layers} layers; "
         f"objective {config.learning.objective}, {_method(config)}; "
         f"{config.run.dtype} products on {network.prior.device.type}, "
-        f"{torch.get_num_threads()} threads{_of_team(trainer.team)}; run folder {folder}"
+        f"{torch.get_num_threads()} threads{_of_team(trainer.team, config.run.pipeline)}; run folder {folder}"
     )
     if not _learn(trainer, interrupted):
         raise Interrupted(f"interrupted after {trainer.state.step:,} updates; continue with --resume {folder}")
@@ -160,8 +167,10 @@ def _learn(trainer: Trainer, interrupted: Callable[[], bool]) -> bool:
     return done
 
 
-def _of_team(team: Team | None) -> str:
-    return f" in each of {team.size} processes" if team is not None else ""
+def _of_team(team: Team | None, pipeline: bool) -> str:
+    if team is None:
+        return ""
+    return f" in each of {team.size} processes" + (" that share the layers" if pipeline else "")
 
 
 def _method(config: TrainConfig) -> str:

@@ -33,8 +33,9 @@ from ffseq.network import SequenceNetwork
 from ffseq.nights import Nights
 from ffseq.optim import apply_changes, make_optimisers, rate_at, restore_state, state_tensors
 from ffseq.options import to_flat
-from ffseq.parallel import Team
+from ffseq.parallel import Decision, Team
 from ffseq.phases import Moment, moments
+from ffseq.pipeline import Pipeline, weights_of
 from ffseq.progress import Progress, duration
 from ffseq.randomness import generator
 from ffseq.readout import fit_readout, frequencies, known_temperature, set_readout
@@ -75,13 +76,18 @@ class Trainer:
     ) -> None:
         self.network, self.corpus, self.config = network, corpus, config
         self.folder, self.progress, self.team = folder, progress, team
-        #: Whether this process writes and reports: the only one, or the first of a team.
-        self.leads = team is None or team.rank == 0
+        #: Whether this process writes and reports: the only one, or one of a team.
+        self.leads = team is None or team.leads
         self.state = State()
         self.layers = list(network.stack())
         assert config.run.batch_size is not None
         self.flat = network.flat() if config.learning.hidden == "learned" else None
-        self.optimisers = make_optimisers(self.layers, config.optimiser, config.run.batch_size, self.flat)
+        self.pipeline: Pipeline | None = None
+        if team is not None and config.run.pipeline:
+            self.pipeline = Pipeline(team, network, config.run.batch_size)
+        #: The numbers of the layers that this process learns.
+        self.mine = self.pipeline.layers if self.pipeline is not None else range(len(network.layers))
+        self.optimisers = make_optimisers(self.layers, config.optimiser, config.run.batch_size, self.flat, self.mine)
         # What evaluation, sampling and the checkpoints show: the weights, or their running average.
         self.shown = copy.deepcopy(network) if config.optimiser.average else network
         self.shown.memory = network.memory  # the memory is not averaged: most of its rows rest anyway
@@ -106,37 +112,48 @@ class Trainer:
         assert run.max_iters is not None
         assert run.eval_interval is not None
         assert run.sample_interval is not None
+        team = self.pipeline or self.team
         began, saved = time.monotonic() - state.seconds, time.monotonic()
-        while (done := self._share_done()) < 1:
-            stop, seconds = interrupted(), time.monotonic() - began
-            if self.team is not None:
-                # One decision for all: the clock sets the rate, and who stops alone leaves the others waiting.
-                asked, state.seconds = self.team.mean(torch.tensor([stop, seconds], dtype=torch.float64)).tolist()
-                stop = asked > 0
-            if stop:
+        while self._share_done() < 1:
+            now = time.monotonic()
+            decision = Decision(interrupted(), now - began, now - saved > run.checkpoint_seconds)
+            if team is not None:
+                decision = team.agreed(decision)
+                state.seconds = decision.seconds
+            if decision.stop:
+                self._gather()
                 self.save("last")
                 return False
             moment = next(self.moments)
-            rate = rate_at(opt, state.step, done)
+            rate = rate_at(opt, state.step, self._share_done())
             if self.config.phases.rate_cap is not None and moment.phase != "interleaved":
                 rate = min(rate, self.config.phases.rate_cap / moment.length)
             update = self._update(moment, rate)
             state.step += 1
             state.read += moment.phase != "sleep"
             self._collect(update, moment)
-            state.seconds = time.monotonic() - began
+            if team is None:  # several processes have the clock that they agreed on
+                state.seconds = time.monotonic() - began
             if state.step % run.log_interval == 0:
                 self._log_training(moment)
-            if run.sample_interval and state.step % run.sample_interval == 0:
+            sample = run.sample_interval > 0 and state.step % run.sample_interval == 0
+            evaluate = state.step % run.eval_interval == 0 or self._share_done() >= 1
+            if sample or evaluate or decision.save:
+                self._gather()
+            if sample:
                 self._sample()
-            if state.step % run.eval_interval == 0 or self._share_done() >= 1:
+            if evaluate:
                 self._evaluate()
-                self.save("last")
-                saved = time.monotonic()
-            elif time.monotonic() - saved > run.checkpoint_seconds:
+            if evaluate or decision.save:
                 self.save("last")
                 saved = time.monotonic()
         return True
+
+    def _gather(self) -> None:
+        """In a pipeline, bring what all processes have learned to the one that evaluates and saves."""
+        if self.pipeline is not None:
+            averaged = [] if self.shown is self.network else [self.shown]
+            self.pipeline.gather([self.network, *averaged], self.optimisers)
 
     def save(self, name: str) -> None:
         """Write the checkpoint `best` (weights only) or `last` (with all that is needed to go on)."""
@@ -150,7 +167,7 @@ class Trainer:
             state["sums"] = {
                 key: value.tolist() if isinstance(value, Tensor) else value for key, value in self.state.sums.items()
             }
-            tensors = state_tensors(self.optimisers)
+            tensors = state_tensors(self.optimisers) if self.pipeline is None else dict(self.pipeline.gathered)
             if self.nights is not None:
                 tensors |= self.nights.tensors()
             if self.shown is not self.network:
@@ -179,6 +196,7 @@ class Trainer:
         self.state.sums = {
             key: value if key.startswith("updates.") else torch.tensor(value, dtype=torch.float64, device=device)
             for key, value in self.state.sums.items()
+            if self.leads  # the others of a pipeline do not have all of them
         }
         self.shown.load_state_dict(checkpoint.model)
         tensors = dict(checkpoint.trainer_tensors)
@@ -187,6 +205,8 @@ class Trainer:
             weights = {key[len(prefix) :]: tensors.pop(key) for key in list(tensors) if key.startswith(prefix)}
             shared = {key: value for key, value in checkpoint.model.items() if key.startswith("memory.")}
             self.network.load_state_dict(weights | shared)
+        if self.pipeline is not None:
+            tensors = self.pipeline.own(tensors)
         restore_state(self.optimisers, tensors)
         if self.nights is not None:
             self.nights.restore(tensors)
@@ -206,8 +226,8 @@ class Trainer:
         if self.shown is not self.network:
             # A short memory at first, so that the average does not drag the random start along.
             keep = min(self.config.optimiser.average, (1 + self.state.step) / (10 + self.state.step))
-            shown: list[Tensor] = list(self.shown.layers.parameters())
-            torch._foreach_lerp_(shown, list(self.network.layers.parameters()), 1 - keep)
+            shown, learned = (weights_of(network, self.mine) for network in (self.shown, self.network))
+            torch._foreach_lerp_(shown, learned, 1 - keep)
         return update
 
     def _batch(self, number: int) -> tuple[Tensor, Tensor, NDArray[np.int64]]:
@@ -229,7 +249,7 @@ class Trainer:
 
     def _interleaved(self, number: int) -> Update:
         """What one batch has to teach, positives and negatives."""
-        run, state, team = self.config.run, self.state, self.team
+        run, state, team = self.config.run, self.state, self.team if self.pipeline is None else None
         device = self.network.prior.device
         contexts, targets, positions = self._batch(number)
         random, drop = generator(run.seed, "learn", state.step, device), self.config.network.dropout or 0.0
@@ -244,9 +264,11 @@ class Trainer:
             outside = torch.from_numpy(self.black_box[positions - self.corpus.train.start]).to(device).float()
         more: dict[str, Any] = {"random": random, "drop": drop, "unigram": self.unigram, "black_box": outside}
         places = self.flat.places if self.flat is not None else None
-        if self.config.learning.method == "ff":
-            learned = partial(team.share, self.flat) if team is not None and self.flat is not None else None
-            update = learn(*given, **more, places=places, learned=learned)
+        if self.pipeline is not None:
+            update = self.pipeline.learn(*given, **more, places=places)
+        elif self.config.learning.method == "ff":
+            share = partial(team.share, self.flat) if team is not None and self.flat is not None else None
+            update = learn(*given, **more, places=places, learned=share)
         else:
             update = backpropagate(*given, **more)
         if team is not None:

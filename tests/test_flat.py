@@ -72,6 +72,18 @@ def test_the_row_holds_the_weights_and_nothing_else() -> None:
     )
 
 
+def test_neighbouring_layers_are_neighbours_in_the_row() -> None:
+    network = small_network()
+    flat = network.flat()
+    assert flat is not None
+    for layers in (range(1), range(1, 3)):
+        before = weights(network)
+        for part in flat.parts(layers):
+            flat.values[part] += 1.0
+        for name, weight in network.named_parameters():
+            assert torch.equal(weight, before[name] + (1.0 if int(name.split(".")[1]) in layers else 0.0)), name
+
+
 def test_rounded_weights_are_those_of_now() -> None:
     network = small_network()
     flat = network.flat()

@@ -62,10 +62,11 @@ def test_two_processes_learn_what_one_does(options: list[str], tmp_path: Path) -
             assert second[name] == pytest.approx(first[name], rel=1e-4)
 
 
-def begun(folder: Path) -> subprocess.Popen[str]:
+def begun(folder: Path, *options: str) -> subprocess.Popen[str]:
     """A team of two that would learn for minutes, as soon as it has learned something."""
     command = [*TWO, "train", "fables", *NET, "--max_iters", "100000", "--batch_size", "32", "--log_interval", "5"]
     command += ["--sample_interval", "0", "--eval_interval", "100000", "--checkpoint_seconds", "0.5"]
+    command += options
     team = subprocess.Popen([*command, "--out_dir", str(folder), "--quiet"], stderr=subprocess.PIPE, text=True)
     until = time.monotonic() + 60
     while not (folder / "log.jsonl").exists():
@@ -98,10 +99,16 @@ def test_a_team_stops_together_and_goes_on(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not Path("/proc").exists(), reason="finds the workers through /proc")
-@pytest.mark.parametrize("rank", ["0", "1"])
-def test_when_a_process_is_killed_the_others_say_so_and_the_run_can_be_resumed(rank: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("rank", "options"),
+    [("0", []), ("1", []), ("1", ["--pipeline", "true", "--scope", "own"])],
+    ids=["first", "second", "last of a pipeline"],
+)
+def test_when_a_process_is_killed_the_others_say_so_and_the_run_can_be_resumed(
+    rank: str, options: list[str], tmp_path: Path
+) -> None:
     folder = tmp_path / "run"
-    team = begun(folder)
+    team = begun(folder, *options)
     for process in Path("/proc").iterdir():
         try:
             words = (process / "environ").read_bytes().split(b"\0")
@@ -117,7 +124,7 @@ def test_when_a_process_is_killed_the_others_say_so_and_the_run_can_be_resumed(r
     assert "RuntimeError" not in said
     step = steps_of(folder)
     assert step > 0
-    more = ["train", "--resume", str(folder), "--max_iters", str(step + 3), "--quiet"]
+    more = ["train", "--resume", str(folder), "--max_iters", str(step + 3), "--quiet", "--pipeline", "false"]
     subprocess.run([*ONE, *more], check=True, capture_output=True, timeout=120)
     assert steps_of(folder) == step + 3
 

@@ -43,7 +43,7 @@ def run(verb: str, arguments: list[str], interrupted: Interrupt) -> int:
     as_json = options["json"]
     config = from_flat({k: v for k, v in options.items() if k not in ("json", "quiet", "preset")})
     result = train(config, preset=options["preset"], progress=progress, interrupted=interrupted)
-    if not result:  # one of a team, and not its first
+    if not result:  # one of a team, and not the one that reports
         return 0
     if as_json:
         print_json(result)
