@@ -11,7 +11,7 @@ import json
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from ffseq.errors import FfseqError
 from ffseq.evaluation import Evaluation, evaluate_segments, leading
 from ffseq.learning import Update, learn
 from ffseq.literal import learn_literal
+from ffseq.means import Means, all_finite, goodness_in_words
 from ffseq.network import SequenceNetwork
 from ffseq.nights import Nights
 from ffseq.optim import apply_changes, make_optimisers, rate_at, restore_state, state_tensors
@@ -50,16 +51,13 @@ MONITORED_SYMBOLS = 4_096
 
 @dataclass
 class State:
-    """Where a run is. `seconds` counts learning time over all its sittings; `read` are the updates that had real text;
-    sums are of the lines not yet logged, and of how many updates each is.
-    """
+    """Where a run is. `seconds` counts learning time over all its sittings, `read` the updates that had real text."""
 
     step: int = 0
     seconds: float = 0.0
     best_bits: float | None = None
     validation_bits: float | None = None
     read: int = 0
-    sums: dict[str, Any] = field(default_factory=dict)
 
 
 class Trainer:
@@ -79,6 +77,7 @@ class Trainer:
         #: Whether this process writes and reports: the only one, or one of a team.
         self.leads = team is None or team.leads
         self.state = State()
+        self.means = Means()
         self.layers = list(network.stack())
         assert config.run.batch_size is not None
         self.flat = network.flat() if config.learning.hidden == "learned" else None
@@ -131,7 +130,7 @@ class Trainer:
             update = self._update(moment, rate)
             state.step += 1
             state.read += moment.phase != "sleep"
-            self._collect(update, moment)
+            self.means.add(update, moment)
             if team is None:  # several processes have the clock that they agreed on
                 state.seconds = time.monotonic() - began
             if state.step % run.log_interval == 0:
@@ -163,10 +162,7 @@ class Trainer:
         state: dict[str, Any] | None = None
         tensors: dict[str, Tensor] | None = None
         if name == "last":
-            state = asdict(self.state)
-            state["sums"] = {
-                key: value.tolist() if isinstance(value, Tensor) else value for key, value in self.state.sums.items()
-            }
+            state = asdict(self.state) | {"means": self.means.to_json()}
             tensors = state_tensors(self.optimisers) if self.pipeline is None else dict(self.pipeline.gathered)
             if self.nights is not None:
                 tensors |= self.nights.tensors()
@@ -191,13 +187,11 @@ class Trainer:
             raise FfseqError(
                 f"{checkpoint.path} cannot be resumed: it holds weights only. Resume from the run's last/ checkpoint."
             )
-        self.state = State(**checkpoint.trainer_state)
-        device = self.network.prior.device
-        self.state.sums = {
-            key: value if key.startswith("updates.") else torch.tensor(value, dtype=torch.float64, device=device)
-            for key, value in self.state.sums.items()
-            if self.leads  # the others of a pipeline do not have all of them
-        }
+        state = dict(checkpoint.trainer_state)
+        means = Means.from_json(state.pop("means"), self.network.prior.device)
+        self.state = State(**state)
+        if self.leads:  # the others of a pipeline do not have all of them
+            self.means = means
         self.shown.load_state_dict(checkpoint.model)
         tensors = dict(checkpoint.trainer_tensors)
         if self.shown is not self.network:
@@ -282,31 +276,17 @@ class Trainer:
         done = self.state.step / run.max_iters if run.max_iters else 1.0
         return max(done, self.state.seconds / run.max_seconds) if run.max_seconds else done
 
-    def _collect(self, update: Update, moment: Moment) -> None:
-        """Asleep there are no positives, awake no negatives."""
-        sums = self.state.sums
-        now = {"bits": update.bits, "positive": update.positive} if moment.phase != "sleep" else {}
-        now |= {"negative": update.negative} if moment.phase != "wake" else {}
-        for name, value in now.items():
-            sums[name] = value.double() + sums[name] if name in sums else value.double()
-            sums[f"updates.{name}"] = sums.get(f"updates.{name}", 0) + 1
-
-    def _mean(self, name: str) -> Any:
-        sums = self.state.sums
-        return (sums[name] / sums[f"updates.{name}"]).tolist() if name in sums else None
-
     def _log_training(self, moment: Moment) -> None:
         state, run = self.state, self.config.run
-        bits, positive, negative = (self._mean(name) for name in ("bits", "positive", "negative"))
-        finite = [*(positive or []), *(negative or []), *([] if bits is None else [bits])]
-        self._check_finite(all(map(math.isfinite, finite)))
-        state.sums = {}
+        bits, positive, negative = (self.means.mean(name) for name in ("bits", "positive", "negative"))
+        self._check_finite(all_finite(bits, positive, negative))
+        self.means = Means()
         if not self.leads:
             return
         seen = self.characters_seen
         if bits is not None:
             bits *= self.corpus.train.symbols / self.corpus.train.characters
-        rate = state.step * self.batch_size / max(state.seconds, 1e-9)
+        rate = seen / max(state.seconds, 1e-9)
         self._log(
             kind="train",
             characters_seen=seen,
@@ -318,18 +298,13 @@ class Trainer:
         done = self._share_done()
         left = state.seconds / done - state.seconds if done else 0.0
         validation = "" if state.validation_bits is None else f"  validation {state.validation_bits:.3f}"
-        nothing = [None] * len(positive or negative)
-        goodness = " ".join(
-            "/".join("-" if side is None else f"{side:+.1f}" for side in both)
-            for both in zip(positive or nothing, negative or nothing, strict=True)
-        )
         phase = ""
         if self.nights is not None:
             phase = f"  {moment.phase} {moment.since + 1:,} of {moment.length:,}, night {moment.nights:,}"
         train = "-" if bits is None else f"{bits:.3f}"
         self.progress.status(
             f"{state.step:>6,} of {run.max_iters:,}{phase}  {rate:,.0f} characters/s  {duration(left)} left  "
-            f"bits per character: train {train}{validation}  goodness +/-: {goodness}"
+            f"bits per character: train {train}{validation}  goodness +/-: {goodness_in_words(positive, negative)}"
         )
 
     @property
@@ -386,8 +361,7 @@ class Trainer:
         return evaluate_segments(self.shown, self.corpus.symbols, segments)
 
     def _is_finite(self) -> bool:
-        sums = [total for total in self.state.sums.values() if isinstance(total, Tensor)]
-        return all(bool(value.isfinite().all()) for value in [*self.network.parameters(), *sums])
+        return self.means.is_finite() and all(bool(one.isfinite().all()) for one in self.network.parameters())
 
     def _sample(self) -> None:
         if not self.leads:
