@@ -13,6 +13,7 @@ Objective = Literal["contrast", "likelihood", "nce", "threshold", "difference"]
 Scope = Literal["own", "below", "all"]
 Source = Literal["sampled", "expected", "argmax", "unigram", "corrupted"]
 PhaseKind = Literal["interleaved", "sleep", "growing", "deprived", "sequence"]
+Mechanism = Literal["none", "opponent", "consolidated", "detectors"]
 Between = Literal["none", "quantised", "projected", "stepped"]
 
 
@@ -212,7 +213,8 @@ class PhasesConfig:
     growth: float = 1.2
     """growing: how many times longer each night is than the one before."""
     start: int = 0
-    """deprived: updates before the negatives stop."""
+    """growing: updates in nights of one update before they begin to grow. deprived: updates before the negatives
+    stop."""
     length: int = 100
     """deprived: updates without negatives."""
     asleep: Literal["dreams", "contexts", "targets"] = "dreams"
@@ -225,6 +227,10 @@ class PhasesConfig:
     """Symbols of a dream, after which another one begins."""
     renew: int = 100
     """Updates that a frozen net speaks for at least: with short nights, for several of them."""
+    mechanism: Mechanism = "none"
+    """What keeps long phases in balance. opponent: each also applies the other's last average change. consolidated:
+    both only collect, and the end of sleep applies the sum of their averages. detectors: one half of each layer's
+    units learns awake, the other half asleep."""
     rate_cap: float | None = None
     """The learning rate is at most this, divided by the length of the phase."""
     sequence: str | None = None

@@ -15,6 +15,7 @@ from ffseq import dreams
 from ffseq.apart import asleep, awake
 from ffseq.config import TrainConfig
 from ffseq.learning import Update
+from ffseq.mechanisms import Balance
 from ffseq.network import SequenceNetwork
 from ffseq.phases import Moment
 from ffseq.randomness import generator
@@ -36,8 +37,10 @@ class Nights:
         #: The net at the onset of a sleep, and the update of that.
         self.frozen = _frozen(network) if speaks_frozen(config) else None
         self.frozen_at = 0
-        flat = network.flat() if config.learning.hidden == "learned" else None
-        self.places = flat.places if flat is not None else None
+        flat = network.flat()
+        assert flat is not None
+        self.places = flat.places
+        self.balance = Balance(config.phases.mechanism, flat)
 
     def wake(self, moment: Moment, step: int, contexts: Tensor, targets: Tensor) -> Update:
         """An update with real contexts (B, K) and targets (B,), and without negatives."""
@@ -80,7 +83,7 @@ class Nights:
         kept: list[Tensor] = [*self.frozen.layers.parameters()] if self.frozen is not None else []
         if self.config.phases.asleep == "dreams":
             kept += [self.dreams.contexts, self.dreams.ages]
-        return sum(one.numel() * one.element_size() for one in kept)
+        return sum(one.numel() * one.element_size() for one in kept) + self.balance.state_bytes
 
     def tensors(self) -> dict[str, Tensor]:
         """What a checkpoint needs to go on from in mid-phase."""
@@ -90,6 +93,7 @@ class Nights:
             "dreams.ages": self.dreams.ages,
             "dreams.frozen_at": torch.tensor(self.frozen_at),
             **{f"frozen.{name}": value for name, value in frozen.items()},
+            **self.balance.tensors(),
         }
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
@@ -101,6 +105,7 @@ class Nights:
             prefix = "frozen."
             named = {name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)}
             self.frozen.layers.load_state_dict(named)
+        self.balance.restore(tensors)
 
     def _renew(self, moment: Moment, step: int) -> None:
         """At the onset of a phase the frozen net becomes the net as it is now, if it has spoken for long enough."""

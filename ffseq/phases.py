@@ -71,6 +71,9 @@ def stretches(config: PhasesConfig) -> Iterator[tuple[Phase, int]]:
 
 
 def _growing(config: PhasesConfig) -> Iterator[tuple[Phase, int]]:
+    for _ in range(config.start // 2):
+        yield "wake", 1
+        yield "sleep", 1
     length = 1.0
     while True:
         yield "wake", min(int(length), config.wake)

@@ -20,7 +20,11 @@ def letters(config: PhasesConfig, count: int) -> str:
 SCHEDULES = st.one_of(
     st.builds(lambda w, s: PhasesConfig("sleep", w, s), st.integers(1, 9), st.integers(1, 9)),
     st.builds(
-        lambda w, s, g: PhasesConfig("growing", w, s, g), st.integers(1, 9), st.integers(1, 9), st.floats(1.01, 3)
+        lambda w, s, g, a: PhasesConfig("growing", w, s, g, a),
+        st.integers(1, 9),
+        st.integers(1, 9),
+        st.floats(1.01, 3),
+        st.integers(0, 9),
     ),
     st.builds(lambda a, b: PhasesConfig("deprived", start=a, length=b), st.integers(0, 9), st.integers(1, 9)),
     st.just(PhasesConfig("sequence", sequence="wake 3, sleep 2, interleaved 1")),
@@ -35,6 +39,7 @@ SCHEDULES = st.one_of(
         (PhasesConfig("sleep", 3, 2), "wwwsswwwss"),
         (PhasesConfig("growing", 4, 4, 2.0), "wswwsswwwwsssswwwwssss"),
         (PhasesConfig("growing", 4, 1, 2.0), "wswwswwwwswwwws"),
+        (PhasesConfig("growing", 4, 4, 2.0, start=4), "wswswswwsswwwwssss"),
         (PhasesConfig("deprived", start=3, length=4), "iiiwwwwiii"),
         (PhasesConfig("deprived", start=0, length=2), "wwiiii"),
         (PhasesConfig("sequence", sequence="wake 2, sleep 1, interleaved 1"), "wwsiwwsiww"),

@@ -29,7 +29,9 @@ KINDS: list[dict[str, Any]] = [
     {"objective": "threshold", "phases.dreamer": "frozen", "phases.dream_length": 9},
     {"phases.kind": "growing", "average": 0.9, "phases.renew": 10},
     {"objective": "contrast", "phases.asleep": "contexts"},
-    {"objective": "threshold", "phases.asleep": "targets"},
+    {"objective": "threshold", "phases.asleep": "targets", "phases.mechanism": "detectors"},
+    {"phases.mechanism": "opponent"},
+    {"phases.mechanism": "consolidated"},
     {"phases.kind": "sequence", "phases.sequence": "interleaved 4, wake 3, sleep 5"},
     {"phases.kind": "deprived", "phases.start": 10, "phases.length": 20},
 ]
