@@ -106,9 +106,11 @@ def asleep(
     tau = learning.negatives_temperature
     log_q = log_q_of(frozen, contexts, learning) if frozen is not None else None
     spoken = sampled(log_q.exp(), 1, random) if log_q is not None else None
+    said_by: list[Tensor] = []  # what each score said, where the net itself speaks
 
     def judge(scores: Tensor, layers: int) -> tuple[Tensor, Negatives]:
         symbols = spoken if spoken is not None else sampled(torch.softmax(scores / tau, 1), 1, random)
+        said_by.append(symbols)
         known = log_q.gather(1, symbols)[:, 0] if log_q is not None else None
         threshold = threshold_of(network, learning, layers)
         down = falling(learning.objective, scores.gather(1, symbols)[:, 0], log_q=known, threshold=threshold)
@@ -120,7 +122,9 @@ def asleep(
     anything = torch.zeros(len(contexts), dtype=torch.int64, device=contexts.device)
     update = learn(network, contexts, anything, learning, random=random, drop=drop, places=places, judge=judge)
     if spoken is None:
-        spoken = sampled(torch.softmax(update.scores / tau, 1), 1, random)
+        # In scopes own and below each layer has said something of its own; the dream goes on with what they all say.
+        everyone = learning.scope != "all"
+        spoken = sampled(torch.softmax(update.scores / tau, 1), 1, random) if everyone else said_by[0]
     return update, spoken[:, 0]
 
 

@@ -78,7 +78,7 @@ def learn(
     layers: range | None = None,
     entering: Entering | None = None,
 ) -> Update:
-    """Compute every layer's change for one batch; no weight is touched, but a memory gives its free rows away.
+    """Compute every layer's change for one batch; no weight is touched, but a memory knows the contexts from now.
 
     contexts: (B, K) int64, or (T, S, K) for a causal stack, B = T·S; targets: (B,) int64; unigram: (V,) frequencies
     for negatives of that name. All random choices (dropout masks, negatives) come from `random`; None: a net at rest,

@@ -34,9 +34,9 @@ class Nights:
             length=config.phases.dream_length,
             device=network.prior.device,
         )
-        #: The net at the onset of a sleep, and the update of that.
+        #: The net at the onset of a sleep, and the update of that; before the first sleep so long ago that it goes.
         self.frozen = _frozen(network) if speaks_frozen(config) else None
-        self.frozen_at = 0
+        self.frozen_at = -config.phases.renew
         flat = network.flat()
         assert flat is not None
         self.places = flat.places
@@ -44,8 +44,8 @@ class Nights:
 
     def wake(self, moment: Moment, step: int, contexts: Tensor, targets: Tensor) -> Update:
         """An update with real contexts (B, K) and targets (B,), and without negatives."""
-        if self.config.phases.kind in ("deprived", "sequence"):
-            self._renew(moment, step)  # no sleep need have come before
+        if self.frozen is not None and not moment.nights and not moment.since:
+            self.frozen = _frozen(self.network)  # no sleep has come before, or comes at all
         return awake(
             self.network,
             contexts,
@@ -60,7 +60,8 @@ class Nights:
     def sleep(self, moment: Moment, step: int, real: tuple[Tensor, Tensor] | None = None) -> Update:
         """An update without real text. real: for the kinds of sleep that see real contexts, those and their targets."""
         phases = self.config.phases
-        self._renew(moment, step)
+        if self.frozen is not None and not moment.since and step - self.frozen_at >= phases.renew:
+            self.frozen, self.frozen_at = _frozen(self.network), step
         contexts = self.dreams.contexts if real is None else real[0]
         update, symbols = asleep(
             self.network,
@@ -81,7 +82,7 @@ class Nights:
     def state_bytes(self) -> int:
         """Bytes of what is kept, the weights themselves and their optimiser left out."""
         kept: list[Tensor] = [*self.frozen.layers.parameters()] if self.frozen is not None else []
-        if self.config.phases.asleep == "dreams":
+        if self.config.phases.asleep == "dreams" and self.config.phases.kind != "deprived":
             kept += [self.dreams.contexts, self.dreams.ages]
         return sum(one.numel() * one.element_size() for one in kept) + self.balance.state_bytes
 
@@ -107,11 +108,6 @@ class Nights:
             self.frozen.layers.load_state_dict(named)
         self.balance.restore(tensors)
 
-    def _renew(self, moment: Moment, step: int) -> None:
-        """At the onset of a phase the frozen net becomes the net as it is now, if it has spoken for long enough."""
-        if self.frozen is not None and moment.since == 0 and step - self.frozen_at >= self.config.phases.renew:
-            self.frozen, self.frozen_at = _frozen(self.network), step
-
     def _random(self, purpose: str, step: int) -> torch.Generator:
         return generator(self.config.run.seed, purpose, step, self.network.prior.device)
 
@@ -124,7 +120,8 @@ def speaks_frozen(config: TrainConfig) -> bool:
 
 
 def _frozen(network: SequenceNetwork) -> SequenceNetwork:
-    """The net as it is now."""
+    """The net as it is now: the weights that learn, not their average, read out without temperature and gains."""
     other = copy.deepcopy(network)
+    other.gains.fill_(1.0)
     other.products = network.products
     return other

@@ -20,7 +20,7 @@ from ffseq.config import (
 )
 from ffseq.errors import UsageError
 from ffseq.objective import check_combination
-from ffseq.phases import sequence_of
+from ffseq.phases import check_phases
 
 #: No whole number among the settings may be larger.
 LARGEST = 2**31 - 1
@@ -150,62 +150,13 @@ def check(config: TrainConfig) -> None:
         raise UsageError(f"--threshold has to be a finite number, got {learn.threshold}")
     if net.stack == "literal":
         _check_literal(config)
-    _check_phases(config)
+    check_phases(config)
     check_combination(
         learn.objective,
         source_of(learn),
         exclude_truth=learn.exclude_truth,
         temperature=learn.negatives_temperature,
     )
-
-
-def _check_phases(config: TrainConfig) -> None:
-    """Refuse schedules that make no sense, and what cannot sleep. Raises UsageError."""
-    phases, learn, net = config.phases, config.learning, config.network
-    for name in ("wake", "sleep", "length", "dream_length", "renew"):
-        value = getattr(phases, name)
-        if not 1 <= value <= LARGEST:
-            raise UsageError(f"--phases.{name} has to be 1 to {LARGEST}, got {value}")
-    if not 0 <= phases.start <= LARGEST:
-        raise UsageError(f"--phases.start has to be 0 to {LARGEST}, got {phases.start}")
-    if not 1 < phases.growth < math.inf:
-        raise UsageError(f"--phases.growth has to be above 1: how many times longer each night is; got {phases.growth}")
-    if phases.rate_cap is not None and not 0 < phases.rate_cap < math.inf:
-        raise UsageError(f"--phases.rate_cap has to be a positive number, got {phases.rate_cap}")
-    if phases.kind == "sequence":
-        sequence_of(phases.sequence)
-    elif phases.sequence is not None:
-        raise UsageError("--phases.sequence goes with --phases.kind sequence")
-    if phases.kind == "interleaved":
-        return
-    cannot = {
-        f"--stack {net.stack}": net.stack in ("causal", "literal"),
-        "--memory": net.memory > 0,
-        "--black_box": net.black_box != "none",
-        "--method twin": learn.method == "twin",
-        "--stream": config.run.stream,
-        "--hidden random": learn.hidden == "random",
-        f"--negatives {learn.negatives}": learn.negatives not in ("auto", "sampled")
-        and not (learn.objective == "likelihood" and learn.negatives == "expected"),
-        "--objective difference": learn.objective == "difference",
-    }
-    for what, asked in cannot.items():
-        if asked:
-            raise UsageError(f"--phases.kind {phases.kind} does not go with {what}: leave one of them out")
-    if learn.objective == "nce" and phases.dreamer == "live":
-        raise UsageError(
-            "--objective nce has to know the probability of what is said asleep, which a net that changes forgets: "
-            "leave --phases.dreamer out, or use --objective threshold"
-        )
-    if phases.kind == "deprived":
-        return
-    if learn.objective == "likelihood" or (learn.objective == "contrast" and phases.asleep != "contexts"):
-        raise UsageError(
-            f"--objective {learn.objective} without end raises real symbols awake, and --phases.asleep "
-            f"{phases.asleep} do not bring them back: use --objective nce or threshold"
-        )
-    if learn.objective == "nce" and phases.asleep == "targets":
-        raise UsageError("--objective nce needs the truth among its negatives: use --phases.asleep contexts or dreams")
 
 
 def _check_literal(config: TrainConfig) -> None:

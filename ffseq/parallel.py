@@ -21,6 +21,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from ffseq.compute import choose_device
 from ffseq.config import TrainConfig, source_of
 from ffseq.errors import FfseqError, UsageError
 from ffseq.flat import Flat
@@ -126,15 +127,22 @@ class Team:
         return box[0]
 
 
-def team_of_environment(*, last_leads: bool = False) -> Team | None:
-    """The team that torchrun has started this process in, or None where it runs alone."""
+def team_of_environment(device: str, *, last_leads: bool = False) -> Team | None:
+    """The team that torchrun has started this process in, or None where it runs alone. device: as --device has it.
+
+    Raises UsageError where there is no GPU of its own for each process.
+    """
     if int(os.environ.get("WORLD_SIZE", "1")) < 2:
         return None
     if not dist.is_initialized():
-        if torch.cuda.is_available():
-            torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+        on_gpu = choose_device(device).type == "cuda"
+        if on_gpu:
+            number, found = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+            if number >= found:
+                raise UsageError(f"process {number} of this machine has no GPU, there are {found}: add --device cpu")
+            torch.cuda.set_device(number)
         # Clock and stop are numbers on the CPU also where the layers are not.
-        dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
+        dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo")
     size = dist.get_world_size()
     return Team(dist.get_rank(), size, leader=size - 1 if last_leads else 0)
 

@@ -13,16 +13,29 @@ alone, so a resumed run knows where in its night it was.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import cycle, repeat
 from typing import Literal, cast
 
-from ffseq.config import PhasesConfig
+from ffseq.config import LearningConfig, PhasesConfig, TrainConfig
 from ffseq.errors import UsageError
 
 Phase = Literal["interleaved", "wake", "sleep"]
+
+#: No phase may have more updates.
+LONGEST = 2**31 - 1
+#: The phase options that each kind of schedule uses.
+_SLEEPING = ("asleep", "dreamer", "dream_length", "renew", "mechanism", "rate_cap")
+_USED: dict[str, tuple[str, ...]] = {
+    "interleaved": (),
+    "sleep": ("wake", "sleep", *_SLEEPING),
+    "growing": ("wake", "sleep", "growth", "start", *_SLEEPING),
+    "deprived": ("start", "length", "rate_cap"),
+    "sequence": ("sequence", *_SLEEPING),
+}
 
 
 @dataclass(frozen=True)
@@ -116,7 +129,7 @@ def updates_of(config: PhasesConfig, total: int) -> int:
 
 
 def share_at_full_length(config: PhasesConfig, total: int) -> float:
-    """The share of the first `total` updates that lie in phases of the full length."""
+    """The share of the first `total` updates of a `sleep` or `growing` schedule in phases of the full length."""
     full = done = 0
     for phase, length in stretches(config):
         some = min(length, total - done)
@@ -125,3 +138,78 @@ def share_at_full_length(config: PhasesConfig, total: int) -> float:
         if done == total:
             return full / total
     raise AssertionError("a schedule does not end")
+
+
+def check_phases(config: TrainConfig) -> None:
+    """Refuse schedules that make no sense, what cannot sleep, and options that would do nothing. Raises UsageError."""
+    phases, learn, net = config.phases, config.learning, config.network
+    for name in ("wake", "sleep", "length", "dream_length", "renew"):
+        value = getattr(phases, name)
+        if not 1 <= value <= LONGEST:
+            raise UsageError(f"--phases.{name} has to be 1 to {LONGEST}, got {value}")
+    if not 0 <= phases.start <= LONGEST:
+        raise UsageError(f"--phases.start has to be 0 to {LONGEST}, got {phases.start}")
+    if not 1 < phases.growth < math.inf:
+        raise UsageError(f"--phases.growth has to be above 1: how many times longer each night is; got {phases.growth}")
+    if phases.rate_cap is not None and not 0 < phases.rate_cap < math.inf:
+        raise UsageError(f"--phases.rate_cap has to be a positive number, got {phases.rate_cap}")
+    if phases.kind == "sequence":
+        sequence_of(phases.sequence)
+    _check_use(config)
+    if phases.kind == "interleaved":
+        return
+    if net.stack in ("causal", "literal"):
+        raise UsageError("wake and sleep (--phases.kind) are for window stacks: add --stack window")
+    cannot = {
+        "--memory": net.memory > 0,
+        "--black_box": net.black_box != "none",
+        "--method twin": learn.method == "twin",
+        "--stream": config.run.stream,
+        "--hidden random": learn.hidden == "random",
+        f"--negatives {learn.negatives}": learn.negatives not in ("auto", "sampled")
+        and not (learn.objective == "likelihood" and learn.negatives == "expected"),
+        "--objective difference": learn.objective == "difference",
+    }
+    for what, asked in cannot.items():
+        if asked:
+            raise UsageError(f"--phases.kind {phases.kind} does not go with {what}: leave one of them out")
+    if learn.objective == "nce" and phases.dreamer == "live":
+        raise UsageError(
+            "--objective nce has to know the probability of what is said asleep, which a net that changes forgets: "
+            "leave --phases.dreamer out, or use --objective threshold"
+        )
+    if phases.kind == "deprived":
+        return
+    if learn.objective == "likelihood" or (learn.objective == "contrast" and phases.asleep != "contexts"):
+        raise UsageError(
+            f"--objective {learn.objective} without end raises real symbols awake, and --phases.asleep "
+            f"{phases.asleep} do not bring them back: use --objective nce or threshold"
+        )
+    if learn.objective == "nce" and phases.asleep == "targets":
+        raise UsageError("--objective nce needs the truth among its negatives: use --phases.asleep contexts or dreams")
+
+
+def _check_use(config: TrainConfig) -> None:
+    """Refuse options that would do nothing under the schedule. Raises UsageError."""
+    phases, learn = config.phases, config.learning
+    for field in fields(phases):
+        given = getattr(phases, field.name)
+        if field.name != "kind" and given != field.default and field.name not in _USED[phases.kind]:
+            kinds = [kind for kind, used in _USED.items() if field.name in used]
+            raise UsageError(
+                f"--phases.{field.name} does nothing with --phases.kind {phases.kind}: it goes with "
+                f"{' or '.join(kinds)}"
+            )
+    if phases.kind in ("interleaved", "deprived"):
+        return
+    if phases.asleep != "dreams" and phases.dream_length != PhasesConfig.dream_length:
+        raise UsageError(
+            f"--phases.dream_length does nothing with --phases.asleep {phases.asleep}: there are no dreams"
+        )
+    together = phases.kind == "sequence" and "interleaved" in (phases.sequence or "")
+    for name in ("num_negatives", "exclude_truth"):
+        if getattr(learn, name) != getattr(LearningConfig, name) and not together:
+            raise UsageError(
+                f"--{name} does nothing with --phases.kind {phases.kind}: asleep each context has one negative "
+                "(--phases.asleep targets spares those that are true)"
+            )

@@ -117,9 +117,9 @@ def check_same(checkpoint: Checkpoint, corpus: Corpus, config: TrainConfig) -> N
 
 def refuse_changes(checkpoint: Checkpoint, config: TrainConfig) -> None:
     """Refuse settings that a resumed run may not change. Raises UsageError."""
-    was = checkpoint.config["options"]
+    was = to_flat(TrainConfig()) | checkpoint.config["options"]
     for name, value in to_flat(config).items():
-        if name not in CHANGEABLE and name in was and was[name] != value and name not in ("alphabet", "split_rule"):
+        if name not in CHANGEABLE and was[name] != value and name not in ("alphabet", "split_rule"):
             raise UsageError(
                 f"--{name} {value} differs from the run's {was[name]}: a resumed run keeps it. Leave --{name} out, or "
                 "begin a new run"

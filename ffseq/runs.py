@@ -58,7 +58,7 @@ def train(
     Interrupted, with everything saved, as soon as `interrupted()` is true.
     """
     progress = progress or Progress(quiet=True)
-    team = team_of_environment(last_leads=config.run.pipeline)
+    team = team_of_environment(config.run.device, last_leads=config.run.pipeline)
     if config.run.pipeline and team is None:
         raise UsageError(
             "--pipeline shares the layers among processes that torchrun starts, and there is only this one: begin the "
@@ -216,7 +216,7 @@ def _finish(
         "characters_seen": trainer.characters_seen,
         "iterations": state.step,
         "learning_seconds": state.seconds,
-        "characters_per_second": state.step * trainer.batch_size / max(state.seconds, 1e-9),
+        "characters_per_second": trainer.characters_seen / max(state.seconds, 1e-9),
         "temperature": float(network.temperature),
         "dropped": corpus.held_out.dropped,
         "replaced": corpus.held_out.replaced,

@@ -4,9 +4,9 @@
 
 That recipe (0.8 million weights, context 64) takes 86 seconds on two cores to 2.703 bits per character of the last
 tenth. Here `ffseq train --preset tinyshakespeare-quick` learns the same nine tenths on one thread. Its length is fixed
-beforehand (the preset says how), and the last tenth is scored once, when all is learned: no evaluation is part of the
-seconds of learning, and they are more than it takes to get to 2.703 for the first time. Whether every seed ends there
-or below is checked.
+(the preset says how: after a look at held-out text), and the last tenth is scored once, when all is learned: no
+evaluation is part of the seconds of learning, and they are more than it takes to get to 2.703 for the first time.
+Whether every seed ends there or below is checked.
 
 The corpus is prepared first. Three seeds, one after the other, with nothing else running: seconds of learning, seconds
 of the whole command (start, learning, scoring, writing) and bits, each with its median. Writes results/time_to.json.

@@ -23,6 +23,8 @@ SMALL: dict[str, Any] = {
     "dtype": "float32", "alphabet": "characters", "stack": "window", "objective": "nce",
     "phases.kind": "sleep", "phases.wake": 7, "phases.sleep": 7, "phases.renew": 1,
 }  # fmt: skip
+#: The same, and nothing said of phases.
+WITHOUT = {name: value for name, value in SMALL.items() if not name.startswith("phases.")}
 KINDS: list[dict[str, Any]] = [
     {},
     {"objective": "threshold"},
@@ -34,6 +36,8 @@ KINDS: list[dict[str, Any]] = [
     {"phases.mechanism": "consolidated"},
     {"phases.kind": "sequence", "phases.sequence": "interleaved 4, wake 3, sleep 5"},
     {"phases.kind": "deprived", "phases.start": 10, "phases.length": 20},
+    {"gains": "1.3,0.6"},
+    {"objective": "threshold", "phases.dreamer": "frozen", "calibrate": True, "phases.renew": 10},
 ]
 
 
@@ -42,6 +46,8 @@ def test_interrupted_in_the_middle_of_a_phase_it_is_the_same_run(
     kind: dict[str, Any], text: str, tmp_path: Path
 ) -> None:
     options = SMALL | {"corpus": text} | kind
+    if kind.get("phases.kind", "sleep") != "sleep":
+        options = WITHOUT | {"corpus": text} | kind
     whole = train(from_flat(options | {"out_dir": str(tmp_path / "a")}))
     for stop in (17, 7):
         calls = iter(range(1000))
@@ -106,7 +112,7 @@ def test_dreams_depend_on_weights_and_seed_only(tmp_path: Path) -> None:
         path = tmp_path / "text.txt"
         path.write_text(words, encoding="utf-8")
         given = {"corpus": str(path), "out_dir": str(tmp_path / f"{len(list(tmp_path.iterdir()))}"), "seed": seed}
-        result = train(from_flat(SMALL | given | {"phases.kind": "sequence", "phases.sequence": "sleep 60"}))
+        result = train(from_flat(WITHOUT | given | {"phases.kind": "sequence", "phases.sequence": "sleep 60"}))
         tensors = load_checkpoint(Path(result["run"]) / "last").trainer_tensors
         assert tensors is not None
         return tensors["dreams.contexts"]
@@ -129,10 +135,11 @@ def test_a_run_says_where_in_its_night_it_is_and_counts_real_text_only(text: str
 
 
 def test_apart_in_time_it_learns_nearly_as_well(text: str, tmp_path: Path) -> None:
-    options = SMALL | {"corpus": text, "max_iters": 600, "eval_interval": 300, "phases.renew": 50, "dropout": 0.0}
-    apart = train(from_flat(options | {"out_dir": str(tmp_path / "a")}))
+    options = WITHOUT | {"corpus": text, "max_iters": 600, "eval_interval": 300, "dropout": 0.0}
+    nights = {"phases.kind": "sleep", "phases.wake": 7, "phases.sleep": 7, "phases.renew": 50}
+    apart = train(from_flat(options | nights | {"out_dir": str(tmp_path / "a")}))
     together = train(from_flat(options | {
-        "out_dir": str(tmp_path / "b"), "phases.kind": "interleaved", "max_iters": 300, "objective": "contrast",
+        "out_dir": str(tmp_path / "b"), "max_iters": 300, "objective": "contrast",
     }))  # fmt: skip
     nothing = train(from_flat(options | {
         "out_dir": str(tmp_path / "c"), "phases.kind": "sequence", "phases.sequence": "wake 600", "max_iters": 300,
@@ -149,8 +156,13 @@ def test_apart_in_time_it_learns_nearly_as_well(text: str, tmp_path: Path) -> No
         ({"phases.growth": 1.0}, "--phases.growth"),
         ({"phases.rate_cap": 0.0}, "--phases.rate_cap"),
         ({"phases.kind": "sequence"}, "wake 100, sleep 100"),
-        ({"phases.sequence": "wake 1"}, "goes with --phases.kind sequence"),
-        ({"stack": "causal", "batch_size": 64}, "does not go with --stack causal"),
+        ({"phases.sequence": "wake 1"}, "it goes with sequence"),
+        ({"phases.kind": "interleaved", "phases.wake": 3}, "does nothing with --phases.kind interleaved"),
+        ({"phases.growth": 1.5}, "it goes with growing"),
+        ({"num_negatives": 9}, "one negative"),
+        ({"exclude_truth": True, "objective": "threshold"}, "one negative"),
+        ({"objective": "threshold", "phases.asleep": "contexts", "phases.dream_length": 5}, "there are no dreams"),
+        ({"stack": "causal", "batch_size": 64}, "are for window stacks"),
         ({"memory": 64, "memory_lengths": "2"}, "does not go with --memory"),
         ({"method": "twin", "objective": "threshold"}, "does not go with --method twin"),
         ({"objective": "contrast"}, "without end raises"),

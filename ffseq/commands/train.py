@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from argparse import SUPPRESS
 from itertools import zip_longest
 from typing import Any
 
@@ -89,6 +90,9 @@ def settings_by(parser: ArgumentParser, arguments: list[str]) -> dict[str, Any]:
     for name, group in GROUPS.items():
         skip = {"corpus"} if group is CorpusConfig else set()
         parser.add_class_arguments(group, name if name in NAMED else None, skip=skip, help=_TITLES[name])
+        for action in parser._actions:
+            if action.option_strings == [f"--{name}"]:
+                action.help = SUPPRESS  # a file for a whole group: presets are for that
     arguments = [  # --stream alone means true, as flags do
         "--stream=true" if word == "--stream" and following not in ("true", "false") else word
         for word, following in zip_longest(arguments, arguments[1:])

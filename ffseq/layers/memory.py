@@ -7,9 +7,10 @@ It is goodness `agreement` with input weights that are a fixed hash instead of l
 as every other. (Hashed n-gram features inside a neural language model: Mikolov et al. 2011; here they are a layer that
 learns by itself.)
 
-A context that was never learned has no unit of that length: it is off. Which were learned stands in a table of one bit
-of memory for each of many more places than there are rows (a Bloom filter with one hash), since two contexts with the
-same row mean little harm, but a row that speaks for a context nobody has met says what belongs to others.
+A context that was never learned has no unit of that length: it is off. Which were learned stands in a table with many
+more places than there are rows (a Bloom filter with one hash), since two contexts with the same row mean little harm,
+but a row that speaks for a context nobody has met says what belongs to others. After n different contexts a share
+1 − exp(−n / places) of the unknown ones is on by mistake.
 
 Shape letters: B positions in a batch, K context length, V alphabet size, M lengths of context, R rows for each.
 """
@@ -22,7 +23,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-#: Places of the table of contexts that were learned: so many for each row, and at most so many for each length.
+#: Places (bytes) of the table of contexts that were learned: so many for each row, and at most so many for each length,
+#: but never fewer than rows.
 PLACES, MOST_PLACES = 128, 1 << 23
 
 
@@ -50,7 +52,7 @@ class MemoryLayer(nn.Module):
         super().__init__()
         self.lengths, self.bits = lengths, rows.bit_length() - 1
         self.candidates = nn.Parameter(torch.zeros(len(lengths) * rows, alphabet_size), requires_grad=False)
-        self.places_bits = min(rows * PLACES, MOST_PLACES).bit_length() - 1
+        self.places_bits = max(rows, min(rows * PLACES, MOST_PLACES)).bit_length() - 1
         self.register_buffer("column", torch.arange(len(lengths)), persistent=False)
         self.register_buffer("seen", torch.zeros(len(lengths) << self.places_bits, dtype=torch.bool))
 

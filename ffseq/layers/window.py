@@ -216,6 +216,7 @@ def _rectified(pre: Tensor) -> Tensor:
     """ReLU in place."""
     if pre.dtype == torch.bfloat16 and not pre.requires_grad:
         # The sign of a number is that of its bits read as an integer, whose maximum takes a third of the time.
+        # (What is no number may become 0 here; checkpoints are not written of weights that are not finite.)
         pre.view(torch.int16).clamp_(min=0)
         return pre
     return pre.relu_()
