@@ -18,6 +18,7 @@ VERBS = {
     "sample": "write text with a trained network",
     "evaluate": "measure a trained network on text it has not seen",
     "compare": "Forward-Forward, its twin by backpropagation, random layers and counting: one table",
+    "sleep": "text awake, dreams asleep: how far apart in time they may be",
     "bench": "how fast it is on this machine, and how much memory it takes",
     "floors": "how well counting models predict a text",
     "corpora": "the known corpora: list, or show NAME",
@@ -93,7 +94,7 @@ def _dispatch(arguments: list[str], interrupted: Interrupt) -> int:
     from importlib import import_module
 
     module = import_module(f"ffseq.commands.{'presets' if verb in ('list', 'show', 'cp') else verb}")
-    if verb not in ("train", "sample", "compare"):
+    if verb not in ("train", "sample", "compare", "sleep"):
         if verb in ("evaluate", "floors"):
             import_module("ffseq.runs")  # torch does not take it well to be interrupted while it is imported
         interrupted.end_at_once()

@@ -1,8 +1,7 @@
 """One table: Forward-Forward nets, their twin, random hidden layers and counting models on the same data.
 
-A comparison is made of cells. A cell is one training run with all of its settings fixed, in a process of its own (so
-that its time and its memory are its own); it is kept under a name made of its settings, so that a finished one is
-never computed twice and an interrupted one goes on where it was.
+A comparison is made of cells (see ffseq/cells.py): each is one training run, in a process of its own, so that its time
+and its memory are its own.
 
 Every method gets the same search: short runs, on validation text alone, first over learning rates and then over
 dropout; then one full run for each seed with what was found, stopped early (the checkpoint that is best on validation
@@ -11,7 +10,6 @@ text), and only then the held-out text is scored.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import signal
@@ -24,9 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from ffseq.checkpoint import json_or_none, replace_file
+from ffseq.cells import DIVERGED, Cells, best_of
 from ffseq.config import TrainConfig
 from ffseq.corpus import Corpus
 from ffseq.errors import FfseqError, Interrupted, UsageError
@@ -118,7 +114,8 @@ class Comparison:
                 "--split_rule, such as 80/10/10 or hinton-tuning"
             )
         self.base = to_flat(base)
-        self.corpus, self.folder, self.search = corpus, folder, search
+        self.corpus, self.search = corpus, search
+        self.cells = Cells(corpus, folder, interrupted)
         self.methods = [METHODS[name] for name in methods]
         self.seeds, self.progress, self.interrupted = seeds, progress, interrupted
 
@@ -152,40 +149,24 @@ class Comparison:
             options["dropout"] = sorted(self.search.dropouts)[len(self.search.dropouts) // 2]
         rates = tuple(rate * method.rates for rate in self.search.learning_rates)
         for name, values in (("learning_rate", rates), ("dropout", self.search.dropouts)):
-            figures = {value: self.cell(options | {name: value})["validation_bits_per_character"] for value in values}
-            finite = {value: bits for value, bits in figures.items() if bits is not None}
-            if not finite:
+            best = best_of(self.cell, options, name, values)
+            if best is None:
                 raise FfseqError(f"{method.name} diverges at every --{name}s tried: give smaller ones")
-            options[name] = min(finite, key=lambda value: (finite[value], value))
+            options[name] = best[0]
         return options
 
     def cell(self, options: dict[str, Any]) -> dict[str, Any]:
         """The result of `ffseq train` with these settings, with its seconds and its peak memory.
 
-        Raises Interrupted, with everything saved, and FfseqError where the run fails. A run that diverges has
-        no bits, so that a search passes it over.
+        Raises Interrupted, with everything saved, and FfseqError where the run fails, other than by diverging.
         """
-        settings = {**options, "floors": "no", "sample_interval": 0, "out_dir": None, "resume": None}
-        from_flat(settings)
-        key = hashlib.sha256(json.dumps([self.corpus.content_sha256, settings], sort_keys=True).encode()).hexdigest()
-        place = self.folder / "cells" / key[:16]
-        done = json_or_none((place / "cell.json").read_bytes()) if (place / "cell.json").exists() else None
-        if isinstance(done, dict):
-            return done
-        if self.interrupted():
-            raise Interrupted("interrupted between two cells")
-        place.mkdir(parents=True, exist_ok=True)
-        preset = place / "options.yaml"
-        given = {name: value for name, value in settings.items() if name not in ("out_dir", "resume")}
-        preset.write_text(yaml.safe_dump(given), encoding="utf-8")
-        result = self._measured(place, preset)
-        replace_file(place / "cell.json", (json.dumps(result, indent=1) + "\n").encode())
-        return result
+        return self.cells.result(options, self._measured)
 
-    def _measured(self, place: Path, preset: Path) -> dict[str, Any]:
+    def _measured(self, place: Path, settings: dict[str, Any]) -> dict[str, Any]:
+        """Train in a process of its own, which reads the settings from the preset in the cell's folder."""
         run = place / "run"
         command = [sys.executable, "-m", "ffseq", "train", "--json", "--quiet", "--out_dir", str(run)]
-        command += ["--preset", str(preset), "--resume", "auto"]
+        command += ["--preset", str(place / "options.yaml"), "--resume", "auto"]
         with (place / "output").open("wb+") as output, (place / "errors").open("wb+") as errors:
             # In a session of its own, so that Ctrl-C reaches it once: through us.
             child = subprocess.Popen(command, stdout=output, stderr=errors, start_new_session=True)
@@ -204,7 +185,7 @@ class Comparison:
             raise Interrupted("interrupted; the cell is saved")
         if child.returncode != 0:
             if "not finite" in complaint:
-                return {"diverged": True, "validation_bits_per_character": None}
+                return DIVERGED
             raise FfseqError(f"the run in {run} failed: {complaint.removeprefix('ffseq: ')}")
         result: dict[str, Any] = json.loads(lines[-1])
         result["peak_memory_bytes"] = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)

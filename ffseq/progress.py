@@ -66,3 +66,41 @@ class Progress:
             self.stream.flush()
         except OSError:
             self.quiet = True
+
+
+class Within(Progress):
+    """Progress of one of many jobs: what it does now is told behind its title, and it has no lines of its own."""
+
+    def __init__(self, outer: Progress, title: str) -> None:
+        super().__init__(quiet=True, stream=outer.stream)
+        self.outer, self.title = outer, title
+
+    def status(self, text: str) -> None:
+        """A line about now, behind the title of the job."""
+        self.outer.status(f"{self.title}: {' '.join(text.split())}")
+
+
+class Ahead:
+    """How much of a long work of `total` parts is done, and how long the rest takes at the speed of this sitting.
+
+    >>> ahead = Ahead(8)
+    >>> ahead.passes(2, None)
+    >>> ahead.passes(2, 60.0)
+    >>> str(ahead)
+    '50% done, about 2:00 left'
+    """
+
+    def __init__(self, total: int) -> None:
+        self.total, self.passed, self.computed, self.seconds = total, 0, 0, 0.0
+
+    def passes(self, parts: int, seconds: float | None) -> None:
+        """So many parts are done: in so many seconds, or (None) they had been done before."""
+        self.passed += parts
+        if seconds is not None:
+            self.computed, self.seconds = self.computed + parts, self.seconds + seconds
+
+    def __str__(self) -> str:
+        done = f"{self.passed / self.total:.0%} done"
+        if not self.computed:
+            return done
+        return f"{done}, about {duration(self.seconds / self.computed * (self.total - self.passed))} left"

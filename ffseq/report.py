@@ -125,3 +125,54 @@ def plot_bench(path: Path, result: dict[str, Any]) -> Path:
         axes["memory"].legend()
     figure.savefig(path, dpi=120)
     return path
+
+
+def plot_separation(path: Path, result: dict[str, Any]) -> Path:
+    """Draw what `ffseq sleep` found: held-out bits against the length of phases, mean and from lowest to highest seed;
+    if measured, validation bits asleep after a time without negatives, of the first seed.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    parts = {"curve": _plot_phases, "deprivation": _plot_recovery}
+    parts = {name: plot for name, plot in parts.items() if result[name]}
+    figure = Figure(figsize=(6.5 * len(parts), 5), layout="constrained")
+    FigureCanvasAgg(figure)
+    for axes, plot in zip(figure.subplots(1, len(parts), squeeze=False)[0], parts.values(), strict=True):
+        plot(axes, result)
+        axes.legend(fontsize="small")
+    figure.savefig(path, dpi=120)
+    return path
+
+
+def _plot_phases(axes: Any, result: dict[str, Any]) -> None:
+    for name in dict.fromkeys(row["mechanism"] for row in result["curve"]):
+        rows = [row for row in result["curve"] if row["mechanism"] == name]
+        offline = all(row["offline"] for row in rows)
+        rows = [row for row in rows if row["bits_per_character"] is not None]
+        bits = [row["bits_per_character"] for row in rows]
+        below = [one["mean"] - min(one["by_seed"]) for one in bits]
+        above = [max(one["by_seed"]) - one["mean"] for one in bits]
+        axes.errorbar(
+            [row["wake"] for row in rows], [one["mean"] for one in bits], yerr=[below, above], marker="o", capsize=3,
+            linestyle="-" if offline else ":", label=name if offline else f"{name} (real contexts asleep)",
+        )  # fmt: skip
+    reference = result["interleaved"]
+    label = f"interleaved, {reference['objective']}"
+    axes.axhline(reference["bits_per_character"]["mean"], color="0.4", linestyle="--", label=label)
+    axes.set_xscale("log")
+    axes.set_xlabel("updates of a phase")
+    axes.set_ylabel("bits per character, held out")
+
+
+def _plot_recovery(axes: Any, result: dict[str, Any]) -> None:
+    for row in result["deprivation"]:
+        asleep = row["runs"][0]["asleep"]
+        if asleep:
+            label = f"after {row['length']:,} updates without negatives"
+            axes.plot([one[0] for one in asleep], [one[1] for one in asleep], marker=".", label=label)
+    before = result["deprivation"][0]["runs"][0]["before"]
+    axes.axhline(before, color="0.4", linestyle="--", label="before")
+    axes.set_xscale("symlog")
+    axes.set_xlabel("updates asleep")
+    axes.set_ylabel("bits per character, validation")

@@ -1,0 +1,147 @@
+"""A net that has learned with positives and negatives is left without negatives: how bad does it get, and how much
+sleep brings it back?
+
+All of it learns by `nce`, whose signals are bounded, at a rate that stays as it is, so that each stage depends on the
+updates before it alone: interleaved, then awake, then asleep with dreams of the net as it is when it falls asleep.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ffseq.checkpoint import checkpoint_exists, load_checkpoint
+from ffseq.compute import compute
+from ffseq.config import TrainConfig
+from ffseq.corpus import Corpus
+from ffseq.errors import FfseqError, Interrupted
+from ffseq.network import SequenceNetwork
+from ffseq.options import from_flat
+from ffseq.phases import sequence_of
+from ffseq.progress import Progress
+from ffseq.resume import alone_in, cut_log
+from ffseq.training import Trainer
+
+#: A net is as good as before once its bits per character are within this share of what they were.
+TOLERANCE = 0.01
+#: Points of a recovery that are told, about.
+POINTS = 100
+
+
+def healthy_options(updates: int) -> dict[str, Any]:
+    """Options of a net before its negatives stop, after so many interleaved updates. What follows them in its schedule
+    never comes: it is there so that the checkpoint knows of dreams.
+    """
+    return {
+        "objective": "nce", "phases.kind": "sequence", "phases.sequence": f"interleaved {updates}, sleep 1",
+        "phases.asleep": "dreams", "phases.dreamer": "frozen", "phases.renew": 1, "phases.rate_cap": None,
+        "constant_share": 1.0, "max_iters": updates, "eval_interval": updates,
+    }  # fmt: skip
+
+
+def recovery_options(healthy: dict[str, Any], awake: int, limit: int, interval: int) -> dict[str, Any]:
+    """Options of the same net's time without negatives and of the sleep that follows."""
+    updates = healthy["max_iters"]
+    return healthy | {
+        "phases.sequence": f"interleaved {updates}, wake {awake}, sleep {limit}",
+        "max_iters": updates + awake + limit,
+        "eval_interval": interval,
+    }
+
+
+def bits_of_run(run: Path) -> float:
+    """Validation bits per character at the end of a run."""
+    state = load_checkpoint(run / "last").trainer_state
+    if state is None or state["validation_bits"] is None:
+        raise FfseqError(f"{run} does not say how good its net is on validation text")
+    return float(state["validation_bits"])
+
+
+def recovery(
+    place: Path,
+    settings: dict[str, Any],
+    *,
+    healthy: Path,
+    corpus: Corpus,
+    progress: Progress,
+    interrupted: Callable[[], bool],
+) -> dict[str, Any]:
+    """Take the net of the run folder `healthy` through the settings of `recovery_options`, in `place`.
+
+    Returns validation bits per character `before` and `after` the time awake, `recovery_updates`, the updates of sleep
+    until they were within TOLERANCE of what they had been (None: not within the limit), the `lowest` until then, and
+    `asleep`, pairs of updates of sleep and bits. Raises Interrupted with everything saved, FfseqError where learning
+    diverges.
+    """
+    config, run = from_flat(settings), place / "run"
+    (_, updates), (_, awake), (_, limit) = sequence_of(config.phases.sequence)
+    before = bits_of_run(healthy)
+    goal = (1 + TOLERANCE) * before
+    with alone_in(run):
+        for last, stops_at in ((updates + awake, None), (updates + awake + limit, goal)):
+            _go_on(run, healthy, config, corpus, last, stops_at, progress, interrupted)
+    lines = [json.loads(line) for line in (run / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+    bits = [
+        (line["step"] - updates - awake, line["validation_bits_per_character"])
+        for line in lines
+        if line["kind"] == "validation"
+    ]
+    assert bits[0][0] == 0
+    return {
+        "before": before,
+        "after": bits[0][1],
+        "recovery_updates": next((step for step, value in bits if value <= goal), None),
+        "lowest": min(value for _, value in bits),
+        "asleep": sorted({*bits[:: -(-len(bits) // POINTS)], bits[-1]}),
+    }
+
+
+def _go_on(
+    run: Path,
+    healthy: Path,
+    config: TrainConfig,
+    corpus: Corpus,
+    last: int,
+    goal: float | None,
+    progress: Progress,
+    interrupted: Callable[[], bool],
+) -> None:
+    """Learn on up to update `last`, evaluated there, or with a goal every so often until it is reached."""
+    checkpoint = load_checkpoint((run if checkpoint_exists(run / "last") else healthy) / "last")
+    every = config.run.eval_interval if goal is not None else last
+    config = replace(config, run=replace(config.run, max_iters=last, eval_interval=every))
+    device, products = compute(config)
+    network = SequenceNetwork(config.network, corpus.alphabet, seed=config.run.seed)
+    network.products = products
+    trainer = Trainer(network.to(device), corpus, config, run, progress)
+    trainer.restore(checkpoint)
+    cut_log(run / "log.jsonl", trainer.state.step)
+
+    def recovered() -> bool:
+        bits = trainer.state.validation_bits
+        return goal is not None and bits is not None and bits <= goal
+
+    if not trainer.run(lambda: recovered() or interrupted()) and not recovered():
+        raise Interrupted("interrupted; the cell is saved")
+
+
+def row_of(mechanism: str, length: int, runs: Sequence[dict[str, Any]], *, limit: int, interval: int) -> dict[str, Any]:
+    """A row of the report from the runs of all seeds: means; recovery_updates is None unless all have recovered."""
+    found = [run["recovery_updates"] for run in runs]
+    return {
+        "mechanism": mechanism,
+        "length": length,
+        "seeds": [run["seed"] for run in runs],
+        "bits_per_character_before": statistics.mean(run["before"] for run in runs),
+        "bits_per_character_after": statistics.mean(run["after"] for run in runs),
+        "bits_per_character_lowest_asleep": statistics.mean(run["lowest"] for run in runs),
+        "recovery_updates": None if None in found else statistics.mean(found),
+        "recovery_limit": limit,
+        "recovery_interval": interval,
+        "part": "validation",
+        "runs": list(runs),
+    }

@@ -1,0 +1,158 @@
+"""How far apart in time may positives and negatives be? The curve of a net against the length of its phases.
+
+A point of the curve is a mechanism and a length: so many updates awake, as many asleep, again and again. All runs, the
+interleaved ones with which they are compared included, have the same number of updates, an interleaved one counting
+as two; and all have the same search of learning rates, on validation text alone.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Any
+
+from ffseq.config import PhasesConfig
+from ffseq.errors import UsageError
+from ffseq.phases import share_at_full_length
+
+#: At least this share of the updates lies in phases of the full length.
+AT_FULL_LENGTH = 0.5
+#: A run has at least so many phases' worth of updates, so that one day and one night of the full length are whole.
+FEWEST_PHASES = 4
+#: Objectives of the interleaved nets; the better one on validation text is what all are compared with.
+INTERLEAVED = ("contrast", "likelihood")
+#: Updates between lines of a run's log, at most; a phase has several.
+LOG_INTERVAL, LINES = 50, 5
+
+
+@dataclass(frozen=True)
+class Mechanism:
+    """A way to be awake and asleep. options: of `ffseq train`; long: what is added where phases have more than one
+    update.
+    """
+
+    name: str
+    label: str
+    options: dict[str, Any]
+    long: dict[str, Any]
+
+    @property
+    def offline(self) -> bool:
+        """Whether a net asleep sees nothing real: the others are less than true separation."""
+        return bool(self.options["phases.asleep"] == "dreams")
+
+
+MECHANISMS: dict[str, Mechanism] = {
+    one.name: one
+    for one in (
+        Mechanism("nce", "nce, dreams of the net at the onset of sleep",
+                  {"objective": "nce", "phases.asleep": "dreams", "phases.dreamer": "frozen"},
+                  {"phases.rate_cap": 0.02, "beta2": 0.999}),
+        Mechanism("plain", "threshold, dreams of the net as it changes",
+                  {"objective": "threshold", "phases.asleep": "dreams", "phases.dreamer": "live"},
+                  {"phases.rate_cap": 0.02, "beta2": 0.999}),
+        Mechanism("contexts", "contrast, asleep real contexts",
+                  {"objective": "contrast", "phases.asleep": "contexts", "phases.dreamer": "live"},
+                  {"phases.rate_cap": 0.02, "beta2": 0.999}),
+        Mechanism("targets", "threshold, asleep real contexts and their targets",
+                  {"objective": "threshold", "phases.asleep": "targets", "phases.dreamer": "live"},
+                  {"phases.rate_cap": 0.02, "beta2": 0.999}),
+    )
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is measured. updates: of every run of the curve, an interleaved one counting as two; deprivation: numbers of
+    updates without negatives, each followed by up to recovery_limit updates of sleep, evaluated whenever
+    the updates in all are a multiple of recovery_interval.
+    """
+
+    mechanisms: tuple[str, ...]
+    lengths: tuple[int, ...]
+    updates: int
+    seeds: tuple[int, ...]
+    rates: tuple[float, ...]
+    search_seed: int
+    search_share: float
+    growing: bool
+    deprivation: tuple[int, ...]
+    recovery_limit: int
+    recovery_interval: int
+
+    @property
+    def search_updates(self) -> int:
+        """Updates of a run of the search: even, so that interleaved ones have as many."""
+        return 2 * max(1, round(self.updates * self.search_share / 2))
+
+    @property
+    def shortest(self) -> int:
+        """Updates of the shortest run that has phases: one rate is not searched for."""
+        return self.updates if len(self.rates) == 1 else self.search_updates
+
+    @property
+    def healthy(self) -> int:
+        """Interleaved updates before the negatives stop: half of those of a run."""
+        return max(1, self.updates // 4)
+
+    @property
+    def healthy_search(self) -> int:
+        """The same in the search."""
+        return max(1, round(self.healthy * self.search_share))
+
+    def part(self, only: str | None) -> Plan:
+        """The plan with nothing but the `curve` or the `deprivation`, or None: as it is."""
+        if only is None:
+            return self
+        return replace(self, deprivation=()) if only == "curve" else replace(self, lengths=())
+
+    def check(self) -> None:
+        """Raises UsageError for what cannot be measured."""
+        if self.updates < 2 or self.updates % 2:
+            raise UsageError(
+                f"--updates has to be an even number, since an interleaved update counts as two; got {self.updates}"
+            )
+        if not 0 < self.search_share <= 1:
+            raise UsageError(f"--search_share has to be above 0 and at most 1, got {self.search_share}")
+        if self.recovery_limit < 1 or self.recovery_interval < 1:
+            raise UsageError("--recovery_limit and --recovery_interval have to be at least 1")
+        for length in self.lengths:
+            if length > 1 and FEWEST_PHASES * length > self.shortest:
+                search = "" if len(self.rates) == 1 else " of the search"
+                raise UsageError(
+                    f"--lengths {length} is too long: a run{search} of {self.shortest:,} updates has less than "
+                    f"{FEWEST_PHASES} phases of it; raise --updates"
+                    + (" or --search_share, or give one of --rates" if search else "")
+                )
+
+
+@cache
+def growth_for(length: int, updates: int) -> float:
+    """How slowly nights may grow from one update to `length` (2 or more), if half of the updates are to lie in phases
+    of the full length.
+
+    >>> growth = growth_for(10, 1000)
+    >>> share_at_full_length(PhasesConfig("growing", 10, 10, growth), 1000) >= 0.5
+    True
+    """
+    # Growing so slowly, nights stay at one update; by a factor of the length, the second one has the full length.
+    slow, fast = 1 / updates, length - 1.0
+    for _ in range(20):
+        between = math.sqrt(slow * fast)
+        if share_at_full_length(PhasesConfig("growing", length, length, 1 + between), updates) >= AT_FULL_LENGTH:
+            fast = between
+        else:
+            slow = between
+    return 1 + fast
+
+
+def options_of(mechanism: Mechanism, length: int, updates: int, *, growing: bool) -> dict[str, Any]:
+    """Options of a run of so many updates with phases of that length."""
+    options = mechanism.options | {"phases.kind": "sleep", "phases.wake": length, "phases.sleep": length}
+    options["log_interval"] = max(1, min(LOG_INTERVAL, length // LINES)) if length > 1 else LOG_INTERVAL
+    if length == 1:
+        return options
+    if growing:
+        options |= {"phases.kind": "growing", "phases.growth": growth_for(length, updates)}
+    return options | mechanism.long
