@@ -293,7 +293,7 @@ def test_asleep_with_dreams_only_is_called_offline() -> None:
         (["--recovery_interval", "0"], "--recovery_interval"),
         (["--search_share", "0"], "--search_share"),
         (["--split_rule", "90/0/10", "--lengths", "1"], "validation"),
-        (["--stack", "causal", "--lengths", "1", "--batch_size", "64"], "--stack causal"),
+        (["--stack", "causal", "--lengths", "1", "--batch_size", "64"], "--stack window"),
         (["--learning_rate", "1"], "--learning_rate"),
     ],
 )
