@@ -99,7 +99,7 @@ def learn(
         raise ValueError("in scope all, with a memory or with corrupted negatives all layers have to learn together")
     batch = targets.shape[0]
     size = len(network.alphabet)
-    if network.memory is not None:
+    if network.memory is not None and random is not None:
         network.memory.claim(contexts.flatten(0, -2))
     if corrupted:
         contexts = torch.cat([contexts, corrupt(contexts, size, learning.corruption, random)])
@@ -126,6 +126,10 @@ def learn(
         negatives: Negatives,
     ) -> None:
         nonlocal readers
+        if random is None and isinstance(layer, MemoryLayer):
+            # A net at rest predicts by what it knew, and learns contexts that it meets for the first time as well.
+            layer.claim(contexts.flatten(0, -2))
+            activity = network.recall(contexts.flatten(0, -2))
         if readers is None and isinstance(layer, WindowLayer) and layer.context is not None and hidden:
             readers = layer.readers(contexts.flatten(0, -2), network.products)
         change = _change(layer, readers, below, activity, shared / batch, hidden)
