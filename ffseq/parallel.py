@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.distributed as dist
@@ -27,6 +27,7 @@ from ffseq.errors import FfseqError, UsageError
 from ffseq.flat import Flat
 from ffseq.learning import Update
 from ffseq.randomness import RowGenerator, for_rows
+from ffseq.shared import SharedRows, opened
 
 
 class Decision(NamedTuple):
@@ -42,13 +43,16 @@ class Decision(NamedTuple):
 @dataclass
 class Team:
     """This process among the others. rank: its number from 0; size: how many there are; leader: which of them writes
-    the run and reports.
+    the run and reports; one_machine: whether all are on the same one.
     """
 
     rank: int
     size: int
     leader: int = 0
-    _waiting: list[dist.Work] = field(default_factory=list)
+    one_machine: bool = False
+    #: The layers whose changes are being added up: where they are in the row, and the work, where they are sent.
+    _waiting: list[tuple[dist.Work | None, slice]] = field(default_factory=list)
+    _shared: SharedRows | Literal["no"] | None = None
 
     @property
     def leads(self) -> bool:
@@ -75,13 +79,30 @@ class Team:
         own = contexts.flatten(0, -2)[rows].view(*shape, contexts.shape[-1])
         return own, targets[rows], for_rows(random, rows, len(targets)), rows
 
-    def share(self, flat: Flat, number: int) -> None:
-        """Begin to add up a layer's change over the team. The caller goes on; `averaged` waits."""
-        work = dist.all_reduce(flat.changes[flat.part(number)], async_op=True)
-        assert work is not None
-        self._waiting.append(work)
+    def share(self, flat: Flat, width: torch.dtype, number: int) -> None:
+        """Begin to add up a layer's change over the team. The caller goes on; `averaged` waits.
 
-    def averaged(self, update: Update, flat: Flat) -> Update:
+        width: the type in which a change travels, that of the products it came out of. The processes of one machine
+        show it to each other in that type, and add up in float32.
+        """
+        if self._shared is None:
+            self._shared = self._opened(flat, width)
+        part = flat.part(number)
+        work = None
+        if isinstance(self._shared, SharedRows):
+            self._shared.show(self.rank, part, flat.changes[part])
+        else:
+            work = dist.all_reduce(flat.changes[part], async_op=True)
+        self._waiting.append((work, part))
+
+    def _opened(self, flat: Flat, width: torch.dtype) -> SharedRows | Literal["no"]:
+        """Memory that the whole team sees, where all of it is on one machine and on the CPU."""
+        if not self.one_machine or flat.changes.device.type != "cpu":
+            return "no"
+        first = self.rank == 0
+        return opened(self.size, flat.biases, width, leads=first, told=self.told, meet=dist.barrier) or "no"
+
+    def averaged(self, update: Update, flat: Flat, width: torch.dtype) -> Update:
         """The update of the whole team: its changes are in the row; bits and goodness are means over all rows,
         scores and the number that is correct those of this process's.
         """
@@ -89,7 +110,7 @@ class Team:
             for number, (places, changes) in enumerate(zip(flat.places, update.changes, strict=True)):
                 for name, change in changes.items():
                     places[name].copy_(change)
-                self.share(flat, number)
+                self.share(flat, width, number)
         self._finish(flat)
         figures = self.mean(torch.cat([update.bits[None], update.positive, update.negative]))
         bits, positive, negative = torch.split(figures, [1, len(update.positive), len(update.negative)])
@@ -97,10 +118,15 @@ class Team:
 
     def _finish(self, flat: Flat) -> None:
         """Wait until every change is the mean over the team."""
-        work = dist.all_reduce(flat.changes[flat.biases :], async_op=True)
-        assert work is not None
-        for one in (*self._waiting, work):
-            one.wait()
+        # All have shown their changes when all have come to this sum.
+        dist.all_reduce(flat.changes[flat.biases :])
+        for work, part in self._waiting:
+            if work is not None:
+                work.wait()
+            elif isinstance(self._shared, SharedRows):
+                self._shared.add_up(part, flat.changes[part])
+        if isinstance(self._shared, SharedRows):
+            self._shared.next()
         self._waiting.clear()
         flat.changes.div_(self.size)
 
@@ -144,7 +170,8 @@ def team_of_environment(device: str, *, last_leads: bool = False) -> Team | None
         # Clock and stop are numbers on the CPU also where the layers are not.
         dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo")
     size = dist.get_world_size()
-    return Team(dist.get_rank(), size, leader=size - 1 if last_leads else 0)
+    one_machine = os.environ.get("LOCAL_WORLD_SIZE") == os.environ["WORLD_SIZE"]
+    return Team(dist.get_rank(), size, leader=size - 1 if last_leads else 0, one_machine=one_machine)
 
 
 def check_several(config: TrainConfig) -> None:

@@ -252,6 +252,8 @@ class Trainer:
             contexts, targets, random, rows = team.share_of(contexts, targets, random)
             positions = positions[rows.numpy()]
         given = (self.network, contexts, targets, self.config.learning)
+        # Changes travel in the type that they have; derivatives come from autograd in float32.
+        width = self.network.products if self.config.learning.method == "ff" else torch.float32
         if self.config.network.stack == "literal":
             return learn_literal(*given, random=random, drop=drop, done=self._share_done())
         outside = None
@@ -262,13 +264,13 @@ class Trainer:
         if self.pipeline is not None:
             update = self.pipeline.learn(*given, **more, places=places)
         elif self.config.learning.method == "ff":
-            share = partial(team.share, self.flat) if team is not None and self.flat is not None else None
+            share = partial(team.share, self.flat, width) if team is not None and self.flat is not None else None
             update = learn(*given, **more, places=places, learned=share)
         else:
             update = backpropagate(*given, **more)
         if team is not None:
             assert self.flat is not None
-            update = team.averaged(update, self.flat)
+            update = team.averaged(update, self.flat, width)
         return update
 
     def _share_done(self) -> float:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
@@ -21,6 +23,7 @@ from ffseq.negatives import sampled
 from ffseq.options import from_flat
 from ffseq.parallel import Team, check_team
 from ffseq.randomness import for_rows, generator, keep_mask
+from ffseq.shared import SharedRows
 
 pytestmark = pytest.mark.skipif(not torch.distributed.is_available(), reason="this torch has no torch.distributed")
 
@@ -60,6 +63,53 @@ def test_two_processes_learn_what_one_does(options: list[str], tmp_path: Path) -
         assert first.keys() == second.keys()
         for name in {"train_bits_per_character", "positive_goodness", "validation_bits_per_character"} & first.keys():
             assert second[name] == pytest.approx(first[name], rel=1e-4)
+
+
+def test_on_two_machines_they_learn_the_same(tmp_path: Path) -> None:
+    """Two launchers that know of each other by address and port, as on two machines: nothing is shared in memory."""
+    options = ["--scope", "below", "--batch_size", "32"]
+    one, _ = learned(ONE, tmp_path / "one", *options)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    where = ["--nnodes", "2", "--nproc-per-node", "1", "--master-addr", "127.0.0.1", "--master-port", str(port)]
+    train = ["-m", "ffseq", "train", "fables", *NET, *RUN, *options, "--out_dir", str(tmp_path / "two")]
+    nodes = [
+        subprocess.Popen(
+            [sys.executable, "-m", "torch.distributed.run", *where, "--node-rank", str(rank), *train],
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in (0, 1)
+    ]
+    for node in nodes:
+        _, said = node.communicate(timeout=120)
+        assert node.returncode == 0, said
+    two = load_file(tmp_path / "two" / "last" / "model.safetensors")
+    for name, weight in one.items():
+        torch.testing.assert_close(two[name], weight, rtol=1e-4, atol=1e-5, msg=name)
+
+
+@given(size=st.integers(1, 4), updates=st.integers(1, 4))
+@settings(deadline=None, max_examples=15)
+def test_what_processes_show_each_other_in_memory_is_added_up(size: int, updates: int) -> None:
+    """Against sums; nobody has begun to write the next update where somebody still reads this one."""
+    random = generator(0, "rows")
+    with tempfile.NamedTemporaryFile() as file:
+        os.truncate(file.fileno(), 2 * size * 10 * 2)
+        rows = [SharedRows(Path(file.name), size, 10, torch.bfloat16) for _ in range(size)]
+        changes = torch.randint(-9, 9, (updates, size, 10), generator=random).float()
+        for rank in range(size):
+            rows[rank].show(rank, slice(2, 7), changes[0, rank, 2:7])
+        for update in range(updates):
+            expected = changes[update, :, 2:7].sum(0)
+            for rank in range(size):
+                total = torch.zeros(5)
+                rows[rank].add_up(slice(2, 7), total)
+                assert torch.equal(total, expected)
+                rows[rank].next()
+                if update + 1 < updates:  # the first to have finished goes on at once
+                    rows[rank].show(rank, slice(2, 7), changes[update + 1, rank, 2:7])
 
 
 def begun(folder: Path, *options: str) -> subprocess.Popen[str]:

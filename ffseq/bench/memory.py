@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -22,6 +21,14 @@ STREAMS = (10**5, 10**6)
 #: Narrow layers and many positions: what is held is activities, not changes of weights.
 UNITS, BATCH = 128, 4096
 STREAM_NET = ["--layers", "3", "--units", "64", "--block_size", "4", "--string_length", "512", "--alphabet", "text8"]
+#: Runs a command and prints the most that it ever held resident, in KiB. A small process in between: the system counts
+#: to a process what its parent held when it was started.
+WATCH = """
+import resource, subprocess, sys
+status = subprocess.call(sys.argv[1:])
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+sys.exit(status)
+"""
 
 
 def of_depth(layers: int, dtype: torch.dtype) -> dict[str, Any]:
@@ -61,10 +68,9 @@ def of_stream(characters: int) -> dict[str, Any]:
     """
     text = markov_text(min(characters, 1_000_000)).encode("ascii")
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile("w+") as said:
-        command = [
-            sys.executable, "-m", "ffseq", "train", "-", "--stream", *STREAM_NET, "--threads", "1", "--log_interval",
-            "1000", "--out_dir", f"{folder}/run", "--json", "--quiet",
-        ]  # fmt: skip
+        train = ["-m", "ffseq", "train", "-", "--stream", *STREAM_NET, "--threads", "1", "--log_interval", "1000"]
+        command = [sys.executable, "-c", WATCH, sys.executable, *train, "--out_dir", f"{folder}/run"]
+        child = subprocess.Popen([*command, "--json", "--quiet"], stdin=subprocess.PIPE, stdout=said)
         child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=said)
         pipe = child.stdin
         assert pipe is not None
@@ -75,11 +81,10 @@ def of_stream(characters: int) -> dict[str, Any]:
             pipe.close()
 
         threading.Thread(target=feed, daemon=True).start()
-        _, status, usage = os.wait4(child.pid, 0)
-        child.returncode = os.waitstatus_to_exitcode(status)
-        if child.returncode:
+        if child.wait():
             raise RuntimeError(f"ffseq train - --stream failed with status {child.returncode}")
         said.seek(0)
-        result = json.loads(said.read().splitlines()[-1])
+        *_, line, most = said.read().splitlines()
+        result = json.loads(line)
     kept = ("prequential_bits_per_character", "characters_per_second", "remembered_bytes")
-    return {"characters": characters, "bytes": usage.ru_maxrss * 1024} | {name: result[name] for name in kept}
+    return {"characters": characters, "bytes": int(most) * 1024} | {name: result[name] for name in kept}

@@ -152,7 +152,7 @@ def main() -> None:
     team = None
     if job["size"] > 1:
         dist.init_process_group("gloo", init_method=job["meeting"], rank=job["rank"], world_size=job["size"])
-        team = Team(job["rank"], job["size"])
+        team = Team(job["rank"], job["size"], one_machine=True)
     update = update_of(net_of(job["net"]), "ff", getattr(torch, job["dtype"]), scope="below", team=team)
     for line in sys.stdin:
         began = time.perf_counter()

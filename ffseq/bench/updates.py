@@ -80,7 +80,7 @@ def update_of(
     learned = None
     if team is not None:
         assert flat is not None
-        learned = partial(team.share, flat)
+        learned = partial(team.share, flat, network.products)
     step = 0
 
     def update() -> None:
@@ -106,7 +106,7 @@ def update_of(
             found = backpropagate(network, contexts, targets, learning, random=random)
         if team is not None:
             assert flat is not None
-            found = team.averaged(found, flat)
+            found = team.averaged(found, flat, network.products)
         apply_changes(optimisers, layers, found.changes, 1e-4, flat)
         step += 1
 
