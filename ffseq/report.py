@@ -174,5 +174,6 @@ def _plot_recovery(axes: Any, result: dict[str, Any]) -> None:
     before = result["deprivation"][0]["runs"][0]["before"]
     axes.axhline(before, color="0.4", linestyle="--", label="before")
     axes.set_xscale("symlog")
+    axes.set_xlim(left=0)
     axes.set_xlabel("updates asleep")
     axes.set_ylabel("bits per character, validation")

@@ -34,9 +34,14 @@ SHORT = [
     "--quiet",
 ]
 ONE_CELL = ["--methods", "twin-expected", "--seeds", "0", "--learning_rates", "0.001", "--dropouts", "0.1"]
+SLEEP = [
+    "--updates", "60", "--lengths", "1", "--mechanisms", "nce", "--deprivation", "0", "--rates", "1e-3", "--units", "8",
+    "--batch_size", "16", "--eval_interval", "30", "--recovery_limit", "20", "--quiet",
+]  # fmt: skip
 SHORTENED = {
     "train": SHORT,
     "bench": ["--only", "sampling", "--seconds", "0.05"],
+    "sleep": SLEEP,
     "compare": [*SHORT, "--units", "16", "--threads", "1", *ONE_CELL],
 }
 BLOCKS = re.findall(r"```(console|python)\n(.*?)```", README, re.DOTALL)
