@@ -51,20 +51,35 @@ def opened(
     path: Path | None = None
     if leads:
         folder = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
-        try:
-            handle, name = tempfile.mkstemp(prefix="ffseq-", dir=folder)
-            os.truncate(handle, 2 * size * length * dtype.itemsize)
-            os.close(handle)
-            path = Path(name)
-        except OSError:
-            path = None
-    path = told(path)
-    if path is None:
-        return None
+        path = _made(folder, 2 * size * length * dtype.itemsize)
     try:
-        return SharedRows(path, size, length, dtype)
-    finally:
+        seen = told(path)
+        rows = None if seen is None else SharedRows(seen, size, length, dtype)
         meet()
-        if leads:
+        return rows
+    finally:
+        if path is not None:
             with suppress(OSError):  # some systems keep the name of what is open
                 path.unlink()
+
+
+def _made(folder: str | None, size: int) -> Path | None:
+    """A new file of so many bytes, which are there (a page that is promised and not there ends the process that writes
+    to it); None where there is no room.
+    """
+    try:
+        handle, name = tempfile.mkstemp(prefix="ffseq-", dir=folder)
+    except OSError:
+        return None
+    try:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(handle, 0, size)
+        else:
+            os.truncate(handle, size)
+        return Path(name)
+    except OSError:
+        with suppress(OSError):
+            os.unlink(name)
+        return None
+    finally:
+        os.close(handle)

@@ -252,8 +252,9 @@ class Trainer:
             contexts, targets, random, rows = team.share_of(contexts, targets, random)
             positions = positions[rows.numpy()]
         given = (self.network, contexts, targets, self.config.learning)
-        # Changes travel in the type that they have; derivatives come from autograd in float32.
-        width = self.network.products if self.config.learning.method == "ff" else torch.float32
+        # Changes travel in the type that they have; derivatives from autograd, and with squares, are float32.
+        agreement = self.config.network.goodness == "agreement"
+        width = self.network.products if self.config.learning.method == "ff" and agreement else torch.float32
         if self.config.network.stack == "literal":
             return learn_literal(*given, random=random, drop=drop, done=self._share_done())
         outside = None

@@ -18,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
+from ffseq import shared
 from ffseq.errors import UsageError
 from ffseq.negatives import sampled
 from ffseq.options import from_flat
@@ -110,6 +111,15 @@ def test_what_processes_show_each_other_in_memory_is_added_up(size: int, updates
                 rows[rank].next()
                 if update + 1 < updates:  # the first to have finished goes on at once
                     rows[rank].show(rank, slice(2, 7), changes[update + 1, rank, 2:7])
+
+
+def test_where_there_is_no_room_nothing_is_shared_and_nothing_is_left(tmp_path: Path) -> None:
+    """Files that no disk holds; the team then sends its changes."""
+    assert shared._made(str(tmp_path), 1 << 62) is None
+    assert not list(tmp_path.iterdir())
+    made = shared._made(str(tmp_path), 1000)
+    assert made is not None
+    assert made.stat().st_size == 1000
 
 
 def begun(folder: Path, *options: str) -> subprocess.Popen[str]:

@@ -71,7 +71,6 @@ def of_stream(characters: int) -> dict[str, Any]:
         train = ["-m", "ffseq", "train", "-", "--stream", *STREAM_NET, "--threads", "1", "--log_interval", "1000"]
         command = [sys.executable, "-c", WATCH, sys.executable, *train, "--out_dir", f"{folder}/run"]
         child = subprocess.Popen([*command, "--json", "--quiet"], stdin=subprocess.PIPE, stdout=said)
-        child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=said)
         pipe = child.stdin
         assert pipe is not None
 

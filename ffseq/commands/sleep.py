@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from dataclasses import fields
 from pathlib import Path
@@ -49,6 +50,8 @@ def run(verb: str, arguments: list[str], interrupted: Interrupt) -> int:
         raise UsageError(f"--only: there is no {only!r}{nearest(only, list(PARTS))}. Known: {', '.join(PARTS)}")
     if options["corpus"] == "-":
         raise UsageError("sleep reads its text many times: give the path of a file instead of standard input")
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UsageError("sleep trains in one process: leave torchrun out")
     from ffseq.compute import decided
     from ffseq.corpus import load_corpus
     from ffseq.defaults import resolved
