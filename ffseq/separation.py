@@ -2,7 +2,8 @@
 
 A point of the curve is a mechanism and a length: so many updates awake, as many asleep, again and again. All runs, the
 interleaved ones with which they are compared included, have the same number of updates, an interleaved one counting
-as two; and all have the same search of learning rates, on validation text alone.
+as two; and all have the same search of learning rates, on validation text alone. Phases of more than one update have a
+cap of their rate and a longer memory of squares besides (LONG), which are not searched for.
 """
 
 from __future__ import annotations
@@ -22,20 +23,19 @@ AT_FULL_LENGTH = 0.5
 FEWEST_PHASES = 4
 #: Objectives of the interleaved nets; the better one on validation text is what all are compared with.
 INTERLEAVED = ("contrast", "likelihood")
+#: What is added where phases have more than one update, whatever the rate that was searched for.
+LONG: dict[str, Any] = {"phases.rate_cap": 0.02, "beta2": 0.999}
 #: Updates between lines of a run's log, at most; a phase has several.
 LOG_INTERVAL, LINES = 50, 5
 
 
 @dataclass(frozen=True)
 class Mechanism:
-    """A way to be awake and asleep. options: of `ffseq train`; long: what is added where phases have more than one
-    update.
-    """
+    """A way to be awake and asleep. options: of `ffseq train`."""
 
     name: str
     label: str
     options: dict[str, Any]
-    long: dict[str, Any]
 
     @property
     def offline(self) -> bool:
@@ -47,17 +47,13 @@ MECHANISMS: dict[str, Mechanism] = {
     one.name: one
     for one in (
         Mechanism("nce", "nce, dreams of the net at the onset of sleep",
-                  {"objective": "nce", "phases.asleep": "dreams", "phases.dreamer": "frozen"},
-                  {"phases.rate_cap": 0.02, "beta2": 0.999}),
+                  {"objective": "nce", "phases.asleep": "dreams", "phases.dreamer": "frozen"}),
         Mechanism("plain", "threshold, dreams of the net as it changes",
-                  {"objective": "threshold", "phases.asleep": "dreams", "phases.dreamer": "live"},
-                  {"phases.rate_cap": 0.02, "beta2": 0.999}),
+                  {"objective": "threshold", "phases.asleep": "dreams", "phases.dreamer": "live"}),
         Mechanism("contexts", "contrast, asleep real contexts",
-                  {"objective": "contrast", "phases.asleep": "contexts", "phases.dreamer": "live"},
-                  {"phases.rate_cap": 0.02, "beta2": 0.999}),
+                  {"objective": "contrast", "phases.asleep": "contexts", "phases.dreamer": "live"}),
         Mechanism("targets", "threshold, asleep real contexts and their targets",
-                  {"objective": "threshold", "phases.asleep": "targets", "phases.dreamer": "live"},
-                  {"phases.rate_cap": 0.02, "beta2": 0.999}),
+                  {"objective": "threshold", "phases.asleep": "targets", "phases.dreamer": "live"}),
     )
 }  # fmt: skip
 
@@ -155,4 +151,4 @@ def options_of(mechanism: Mechanism, length: int, updates: int, *, growing: bool
         return options
     if growing:
         options |= {"phases.kind": "growing", "phases.growth": growth_for(length, updates)}
-    return options | mechanism.long
+    return options | LONG

@@ -12,7 +12,7 @@ from typing import Any
 from ffseq.commands.common import make_parser, make_progress, parse, print_json, print_table
 from ffseq.errors import UsageError, nearest
 from ffseq.interrupt import Interrupt
-from ffseq.options import GROUPS, LARGEST, NAMED, from_flat
+from ffseq.options import GROUPS, LARGEST, from_flat
 from ffseq.separation import MECHANISMS, Plan
 
 PARTS = ("curve", "deprivation")
@@ -24,14 +24,13 @@ OWN = (
 OPEN: dict[str, tuple[str, ...]] = {
     "text": ("alphabet", "unknown", "split_rule"),
     "network": ("stack", "block_size", "layers", "units", "goodness", "recency", "context_to_all", "dropout"),
-    "learning": ("scope", "num_negatives", "negatives_temperature", "threshold", "temperature", "calibrate"),
+    "learning": ("scope", "threshold", "temperature", "calibrate"),
     "optimiser": (
-        "optimiser", "beta1", "beta2", "weight_decay", "warmup_iters", "constant_share", "final_rate", "average",
+        "optimiser", "beta1", "weight_decay", "warmup_iters", "constant_share", "final_rate", "average",
     ),
     "run": (
         "out_dir", "batch_size", "short_contexts", "eval_interval", "checkpoint_seconds", "threads", "device", "dtype",
     ),
-    "phases": ("dream_length", "renew"),
 }  # fmt: skip
 NET: dict[str, Any] = {
     "stack": "window", "layers": 2, "units": 300, "block_size": 10, "dropout": 0.5, "batch_size": 256, "scope": "all",
@@ -126,9 +125,10 @@ def _options(arguments: list[str]) -> dict[str, Any]:
     parser.add_argument("--only", type=str | None, default=None, help=f"{' or '.join(PARTS)}; by default both")
     parser.add_argument("--quick", action="store_true", help="a small net and short runs: a few minutes")
     parser.add_argument("--results", type=str | None, default=None, help="also write the object of --json to this file")
-    for name, group in GROUPS.items():
-        skip = {one.name for one in fields(group)} - set(OPEN[name])
-        parser.add_class_arguments(group, name if name in NAMED else None, skip=skip)
+    for name, open_here in OPEN.items():
+        group = GROUPS[name]
+        skip = {one.name for one in fields(group)} - set(open_here)
+        parser.add_class_arguments(group, skip=skip)
     parser.set_defaults(NET)
     if parse(parser, arguments)["quick"]:
         parser.set_defaults(QUICK)
