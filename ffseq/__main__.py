@@ -1,7 +1,5 @@
 """`python -m ffseq`."""
 
-import sys
+from ffseq.cli import command
 
-from ffseq.cli import main
-
-sys.exit(main())
+command()

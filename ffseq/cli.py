@@ -10,8 +10,10 @@ import io
 import os
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from ffseq.interrupt import Interrupt
+from ffseq.leaving import in_team, leave
 
 VERBS = {
     "train": "train a network on a text",
@@ -26,6 +28,11 @@ VERBS = {
     "show": "print a preset",
     "cp": "copy a preset into a file of yours",
 }
+
+
+def command() -> NoReturn:
+    """What `ffseq` at the console and `python -m ffseq` start: `main`, and out of the process with its status."""
+    leave(main(), at_once=in_team())
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -26,6 +26,7 @@ from ffseq.config import TrainConfig, source_of
 from ffseq.errors import FfseqError, UsageError
 from ffseq.flat import Flat
 from ffseq.learning import Update
+from ffseq.leaving import in_team
 from ffseq.randomness import RowGenerator, for_rows
 from ffseq.shared import SharedRows, opened
 
@@ -158,7 +159,7 @@ def team_of_environment(device: str, *, last_leads: bool = False) -> Team | None
 
     Raises UsageError where there is no GPU of its own for each process.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) < 2:
+    if not in_team():
         return None
     if not dist.is_initialized():
         on_gpu = choose_device(device).type == "cuda"

@@ -20,14 +20,14 @@ RESULTS = Path(__file__).parent / "results"
 COMPARISONS: dict[str, list[str]] = {
     "aesop": [
         "aesop", "--preset", "aesop-small", "--threads", "1", "--split_rule", "hinton-tuning", "--max_iters", "2000",
-        "--eval_interval", "200", "--temperature", "null", "--calibrate", "true", "--dropouts", "0.3,0.5,0.7",
-        "--learning_rates", "0.0005,0.001,0.002", "--methods",
+        "--eval_interval", "200", "--temperature", "null", "--calibrate", "true", "--search_share", "1.0",
+        "--dropouts", "0.1,0.2,0.3,0.5", "--learning_rates", "0.001,0.002,0.004,0.008", "--methods",
         "ff-own-expected,ff-below-expected,ff-all-sampled,ff-all-expected,twin-expected,twin-sampled,random-hidden",
     ],
     "aesop_book": [
-        "aesop", "--preset", "aesop-book", "--threads", "1", "--search_share", "0.5", "--eval_interval", "200",
-        "--dropouts", "0.4,0.5,0.6", "--learning_rates", "0.001,0.002,0.004", "--methods",
-        "ff-all-expected,ff-below-expected,ff-all-expected-equal-work,twin-expected",
+        "aesop", "--preset", "aesop-book", "--threads", "1", "--search_share", "1.0", "--eval_interval", "200",
+        "--dropouts", "0.3,0.4,0.5,0.6", "--learning_rates", "0.001,0.002,0.004", "--methods",
+        "ff-own-expected,ff-below-expected,ff-all-expected,ff-all-sampled,twin-expected,twin-sampled",
     ],
 }  # fmt: skip
 

@@ -243,3 +243,14 @@ def test_a_refusal_is_a_sentence_in_a_team_too(tmp_path: Path) -> None:
     assert "RuntimeError" not in done.stderr
     assert "runs.py" not in done.stderr  # no traceback of ours; torchrun adds one of its own
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+@pytest.mark.parametrize(("argument", "status"), [("list", 0), ("lits", 2)])
+def test_one_of_a_team_ends_without_taking_the_interpreter_apart(argument: str, status: int) -> None:
+    """There a thread of gloo that is still alive would take the process down, after its work was done."""
+    code = "import atexit, os; atexit.register(os.abort); from ffseq.cli import command; command()"
+    done = subprocess.run(
+        [sys.executable, "-c", code, argument], capture_output=True, text=True, env=os.environ | {"WORLD_SIZE": "2"}
+    )
+    assert done.returncode == status, done.stderr
+    assert ("aesop-small" in done.stdout) if status == 0 else ("there is no verb" in done.stderr)

@@ -20,13 +20,14 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 import torch.distributed as dist
 
 from ffseq.bench.updates import Net, causal, net_of, update_of
 from ffseq.errors import FfseqError
+from ffseq.leaving import leave
 from ffseq.parallel import Team
 
 NET = causal(5, 384, 8192)
@@ -143,7 +144,7 @@ def seconds_of(workers: list[Worker], updates: int, patience: float = PATIENCE) 
     return slowest
 
 
-def main() -> None:
+def main() -> NoReturn:
     """A worker."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # a library that has something to say does not say it in between
@@ -161,6 +162,7 @@ def main() -> None:
         print(time.perf_counter() - began, file=answers, flush=True)
     if team is not None:
         team.part()
+    leave(0, at_once=team is not None)
 
 
 if __name__ == "__main__":
