@@ -48,8 +48,9 @@ class Flat:
         self._rounded: dict[torch.dtype, tuple[Tensor, Views]] = {}
         for layer, views in zip(layers, self.views(self.values), strict=True):
             for name, view in views.items():
-                view.copy_(getattr(layer, name))
-                setattr(layer, name, nn.Parameter(view, requires_grad=False))
+                weight = getattr(layer, name)
+                view.copy_(weight)
+                weight.data = view  # the same parameter: an optimiser that was made before goes on moving it
         self._starts = _starts(layers)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> None:

@@ -20,7 +20,7 @@ from ffseq.options import from_flat, to_flat
 from ffseq.phases import share_at_full_length, updates_of
 from ffseq.progress import Ahead, Progress, Within
 from ffseq.runs import train
-from ffseq.scoring import load_network
+from ffseq.scoring import evaluate, load_network
 from ffseq.separation import AT_FULL_LENGTH, INTERLEAVED, MECHANISMS, Mechanism, Plan, options_of
 
 #: Symbols of a sample, which the net dreams from nothing.
@@ -240,10 +240,23 @@ def _trained(
             return DIVERGED
         raise
     phases, iterations, run = config.phases, result["iterations"], place / "run"
-    network, _ = load_network(run, device="cpu")
     apart = phases.kind in ("sleep", "growing")
+    if apart:
+        result |= _at_the_end(run / "last", validation=result["validation_bits_per_character"] is not None)
+    network, _ = load_network(run / "last" if apart else run, device="cpu")
     return result | {
         "updates": updates_of(phases, iterations),
         "drift": drift_of(run / "log.jsonl", phases, iterations) if apart else [],
         "sample": network.generate(max_new_tokens=SAMPLE),
     }
+
+
+def _at_the_end(last: Path, *, validation: bool) -> dict[str, Any]:
+    """Figures of a run's last checkpoint. The one that is best on validation text may be from before its nights were
+    long; interleaved nets, with which those that sleep are compared, may well be stopped early.
+    """
+    held_out = evaluate(last, floors="no", device="cpu")
+    found = {name: held_out[name] for name in ("bits_per_character", "accuracy")}
+    if validation:
+        found["validation_bits_per_character"] = evaluate(last, split="validation", device="cpu")["bits_per_character"]
+    return found

@@ -110,10 +110,12 @@ def test_log_lines_are_means_over_their_interval(text: str, tmp_path: Path) -> N
         assert np.allclose(whole[name], np.mean([line[name] for line in each], axis=0), rtol=1e-5)
 
 
-def test_hidden_random_leaves_hidden_weights_as_they_were(text: str, tmp_path: Path) -> None:
-    go(text, tmp_path / "run", hidden="random", max_iters=0)
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_hidden_random_leaves_hidden_weights_as_they_were(text: str, tmp_path: Path, dtype: str) -> None:
+    """And moves the others, also where they are rounded in one row, which is made when the first product is."""
+    go(text, tmp_path / "run", hidden="random", max_iters=0, dtype=dtype)
     before = weights(tmp_path / "run")
-    go(text, tmp_path / "longer", hidden="random")
+    go(text, tmp_path / "longer", hidden="random", dtype=dtype)
     after = weights(tmp_path / "longer")
     for name, value in before.items():
         hidden = name.split(".")[-1] in ("context", "below", "bias")
