@@ -372,7 +372,7 @@ class Trainer:
             return
         self._check_finite(self._is_finite())
         random = generator(self.config.run.seed, "sample", self.state.step)
-        shown = self.shown.copied().to("cpu") if self.shown.prior.is_cuda else self.shown
+        shown = copy.deepcopy(self.shown).to("cpu") if self.shown.prior.is_cuda else self.shown
         prompt = np.asarray(self.corpus.symbols[self.start : self.start + self.network.block_size]).tolist()
         text = "".join(stream_text(shown, prompt, max_new_tokens=200, random=random, temperature=0.8))
         samples = self.folder / "samples"
