@@ -22,6 +22,7 @@ from ffseq.evaluation import FITTED_SCORES, leading
 from ffseq.goodness import Activity
 from ffseq.layers.window import WindowLayer
 from ffseq.network import SequenceNetwork, goodness_of
+from ffseq.passes import passes
 
 if TYPE_CHECKING:
     import numpy as np
@@ -79,7 +80,7 @@ def _shares(
     """
     limit = max(1, min(limit, FITTED_SCORES // len(network.alphabet) // len(network.gains)))
     shares, targets, rest = [], [], []
-    for one in network.passes(symbols, leading(segments, limit)):
+    for one in passes(network, symbols, leading(segments, limit)):
         found: list[Tensor] = []
         known = network.prior.expand(len(one.targets), -1)
         if one.black_box is not None:

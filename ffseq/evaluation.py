@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from ffseq.goodness import Activity
+from ffseq.passes import passes
 from ffseq.sampling import bits_of
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def evaluate_segments(
     sums = torch.zeros(depth, 5, dtype=torch.float64)
     alive: list[Tensor] = []
     bits, correct, count = 0.0, 0, 0
-    for one in network.passes(symbols, segments, batch_size=batch_size):
+    for one in passes(network, symbols, segments, batch_size=batch_size):
         total: Tensor | None = None
         targets = one.targets
         known = network.prior if one.black_box is None else network.prior + one.black_box
@@ -143,7 +144,7 @@ def _goodness_of(
     """
     limit = max(1, min(limit, FITTED_SCORES // len(network.alphabet) // len(list(network.stack()))))
     goodness, targets, outside = [], [], []
-    for one in network.passes(symbols, leading(segments, limit)):
+    for one in passes(network, symbols, leading(segments, limit)):
         goodness.append(network.goodness(one.contexts, one.past)[:, one.scored])
         targets.append(one.targets)
         if one.black_box is not None:

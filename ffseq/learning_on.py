@@ -11,6 +11,7 @@ came before, and that text was held out.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
@@ -22,8 +23,9 @@ from torch import Tensor, nn
 from ffseq.config import LearningConfig
 from ffseq.layers.memory import MemoryLayer
 from ffseq.learning import learn
-from ffseq.network import Pass, Past, SequenceNetwork
+from ffseq.network import Past, SequenceNetwork
 from ffseq.optim import START, RowAdagrad
+from ffseq.passes import Pass, passes
 from ffseq.splits import Segment
 
 #: Characters that are predicted before they are learned together.
@@ -48,10 +50,10 @@ def predicted(
     learn_on: a copy of the net learns each block of BLOCK positions once it has predicted it; else it rests. hidden:
     `random` for a net whose hidden layers are to stay as they were drawn.
     """
-    learner = Learner(network.copied(), hidden) if learn_on else None
+    learner = Learner(copy.deepcopy(network), hidden) if learn_on else None
     net = network if learner is None else learner.network
     # A net at rest is faster in larger pieces.
-    for one in net.passes(symbols, segments, **({} if learner is None else {"batch_size": BLOCK})):
+    for one in passes(net, symbols, segments, **({} if learner is None else {"batch_size": BLOCK})):
         scores = net.scores(one.contexts, one.past)[one.scored] if learner is None else learner.block(one)
         yield one, net.log_probabilities(scores, one.black_box)
 

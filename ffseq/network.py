@@ -6,15 +6,13 @@ pattern of the one below, not how good it was (Hinton, arXiv 2212.13345, section
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ffseq.alphabet import Alphabet
@@ -22,7 +20,6 @@ from ffseq.between import box_between, through
 from ffseq.blackbox import BlackBox, black_box_of
 from ffseq.checkpoint import Checkpoint, load_checkpoint, resolve_run, save_checkpoint
 from ffseq.config import NetworkConfig, lengths_of
-from ffseq.corpus import Segment
 from ffseq.errors import FfseqError
 from ffseq.flat import Flat
 from ffseq.goodness import Activity, normalised
@@ -30,30 +27,13 @@ from ffseq.layers.causal import dilation, with_past
 from ffseq.layers.literal import LiteralLayer
 from ffseq.layers.memory import MemoryLayer, Recall
 from ffseq.layers.window import Below, WindowLayer
+from ffseq.passes import Tables, passes
 from ffseq.randomness import generator, keep_mask
 from ffseq.sampling import bits_of, stream_text
-from ffseq.splits import positions_of, scored_symbols
-from ffseq.windows import ordered, ordered_strings
+from ffseq.splits import Segment
 
 #: What a causal stack remembers: for each layer the last activities of the one below, (d, S, H).
 Past = dict[int, Tensor]
-
-
-@dataclass(frozen=True)
-class Pass:
-    """Some positions of a text, in order.
-
-    contexts: as `upward` takes them; past: what a causal stack remembers; scored: (B,) mask of the positions to be
-    scored, the others are the text before; targets: of the scored positions; which: the number of each scored position
-    among all of them, on the CPU; black_box: its log probabilities for them (number scored, V) float32, or None.
-    """
-
-    contexts: Tensor
-    targets: Tensor
-    past: Past | None
-    scored: Tensor
-    which: Tensor
-    black_box: Tensor | None
 
 
 def goodness_of(layer: WindowLayer | MemoryLayer, activity: Activity | Recall) -> Tensor:
@@ -84,7 +64,8 @@ class SequenceNetwork(nn.Module):
         self.products = torch.float32
         self.boxes = [box_between(config.between, number, config.units) for number in range(config.layers - 1)]
         self.black_box: BlackBox | None = None
-        self._tables: list[tuple[NDArray[np.integer], tuple[Segment, ...], NDArray[np.float16]]] = []
+        #: What the black box says of the texts that are asked for; there with it.
+        self.tables: Tables | None = None
         size = len(alphabet)
         if config.stack == "literal":
             self.layers = nn.ModuleList(
@@ -240,37 +221,6 @@ class SequenceNetwork(nn.Module):
         assert isinstance(total, Tensor)
         return total
 
-    def passes(
-        self, symbols: NDArray[np.integer], segments: Sequence[Segment], *, batch_size: int = 2048
-    ) -> Iterator[Pass]:
-        """Every position of the segments of `symbols` once, in order, on this net's device."""
-        device = self.prior.device
-        size = len(self.alphabet)
-        table = self._black_box_table(symbols, segments)
-
-        def one(contexts: Tensor, targets: Tensor, past: Past | None, which: Tensor) -> Pass:
-            scored = which >= 0
-            which = which[scored]
-            outside = None if table is None else torch.from_numpy(table[which.numpy()]).to(device).float()
-            return Pass(contexts.to(device), targets[scored].to(device), past, scored.to(device), which, outside)
-
-        if not self.is_causal:
-            if self.config.stack == "literal" and self.config.readout != "softmax":
-                # Every candidate is a pass of its own: the same memory for fewer positions.
-                batch_size = max(1, batch_size // (size + 1))
-            for contexts, targets, which in ordered(
-                symbols, segments, block_size=self.block_size, alphabet_size=size, batch_size=batch_size
-            ):
-                yield one(contexts, targets, None, which)
-            return
-        past: Past = {}
-        for contexts, targets, which, fresh in ordered_strings(
-            symbols, segments, block_size=self.block_size, alphabet_size=size, reach=self.reach, batch_size=batch_size
-        ):
-            if fresh:
-                past = {}
-            yield one(contexts, targets, past, which)
-
     def log_probabilities(self, scores: Tensor, black_box: Tensor | None = None) -> Tensor:
         """Natural log of P(next symbol | context) for scores S (B, V), (B, V).
 
@@ -281,45 +231,10 @@ class SequenceNetwork(nn.Module):
 
     def attach(self, box: BlackBox) -> None:
         """Put a black box into the stack. What it counts becomes part of the net, and of its checkpoints."""
-        self.black_box = box
+        self.black_box, self.tables = box, Tables(box)
         text = np.asarray(box.text if box.counts else box.text[:0])
         kind = np.uint8 if text.itemsize == 1 else np.int32
         self.register_buffer("black_box_text", torch.from_numpy(text.astype(kind)))
-
-    def box_alone(self, symbols: NDArray[np.integer], segments: Sequence[Segment]) -> tuple[float, float] | None:
-        """Total bits and accuracy of the black box without the layers on the segments, or None without one."""
-        table = self._black_box_table(symbols, segments)
-        if table is None:
-            return None
-        targets = torch.from_numpy(scored_symbols(symbols, segments))
-        bits, correct = 0.0, 0
-        for first in range(0, len(table), 65_536):
-            log_p = torch.log_softmax(torch.from_numpy(table[first : first + 65_536]).float(), 1)
-            some = targets[first : first + 65_536]
-            bits += float(bits_of(log_p, some).sum())
-            correct += int((log_p.argmax(1) == some).sum())
-        return bits, correct / max(len(table), 1)
-
-    def _black_box_table(self, symbols: NDArray[np.integer], segments: Sequence[Segment]) -> NDArray[np.float16] | None:
-        """The black box's log probabilities (n, V) for all scored positions; kept for the next evaluation of them."""
-        if self.black_box is None:
-            return None
-        for text, asked, table in self._tables:
-            if text is symbols and asked == tuple(segments):
-                return table
-        table = self.black_box.of_text(symbols, *positions_of(segments))
-        self._tables = [*self._tables[-1:], (symbols, tuple(segments), table)]
-        return table
-
-    def copied(self) -> SequenceNetwork:
-        """A net of its own with the same weights; what the black box predicted is shared."""
-        tables, self._tables = self._tables, []
-        try:
-            other = copy.deepcopy(self)
-        finally:
-            self._tables = tables
-        other._tables = tables
-        return other
 
     def parameter_count(self) -> int:
         """Number of learnable weights."""
@@ -390,7 +305,7 @@ class SequenceNetwork(nn.Module):
         symbols = self.alphabet.encode(text)
         bits = torch.zeros(len(symbols), dtype=torch.float64)
         first = 0
-        for one in self.passes(symbols, [Segment(0, 0, len(symbols))]):
+        for one in passes(self, symbols, [Segment(0, 0, len(symbols))]):
             log_p = self.log_probabilities(self.scores(one.contexts, one.past)[one.scored], one.black_box)
             bits[first : first + len(one.targets)] = bits_of(log_p, one.targets).cpu()
             first += len(one.targets)

@@ -23,6 +23,7 @@ from ffseq.evaluation import Evaluation, alone_temperatures, evaluate_segments, 
 from ffseq.learning_on import predicted
 from ffseq.mixing import mixture_on
 from ffseq.network import SequenceNetwork
+from ffseq.passes import box_alone
 from ffseq.progress import Progress
 from ffseq.sampling import bits_of
 from ffseq.splits import Part, tuning, whole
@@ -104,7 +105,7 @@ def evaluate(
         tick=lambda done: progress.status(f"scoring: {done / part.symbols:.0%}"),
     )
     box, net_alone = network.black_box, None
-    box_alone = box_alone_of(network, text, part)
+    box_by_itself = box_alone_of(network, text, part)
     at_rest = {key: figures(evaluation, part)[key] for key in ("bits_per_character", "accuracy")} if learn_on else None
 
     hidden = checkpoint.config.get("options", {}).get("hidden", "learned")
@@ -129,7 +130,7 @@ def evaluate(
             progress=lambda done: progress.status(f"mixing: {done / part.symbols:.0%}"),
         )
         evaluation = replace(evaluation, bits=mixed[0], accuracy=mixed[1])
-        net_alone, box_alone = ({"bits_per_character": b / part.characters, "accuracy": a} for b, a in both)
+        net_alone, box_by_itself = ({"bits_per_character": b / part.characters, "accuracy": a} for b, a in both)
     return {
         "run": str(run),
         "corpus": text.name,
@@ -141,7 +142,7 @@ def evaluate(
         "replaced": part.replaced,
         "temperature": float(network.temperature),
         "black_box": None if box is None else box.kind,
-        "black_box_alone": box_alone,
+        "black_box_alone": box_by_itself,
         "net_alone": net_alone,
         "learned_on": learn_on,
         "at_rest": at_rest,
@@ -237,5 +238,5 @@ def alone_of(network: SequenceNetwork, corpus: Corpus) -> list[float]:
 
 def box_alone_of(network: SequenceNetwork, corpus: Corpus, part: Part) -> dict[str, float] | None:
     """What the black box of a net predicts of a part by itself."""
-    alone = network.box_alone(corpus.symbols, part.segments)
+    alone = box_alone(network, corpus.symbols, part.segments)
     return None if alone is None else {"bits_per_character": alone[0] / part.characters, "accuracy": alone[1]}

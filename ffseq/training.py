@@ -1,4 +1,4 @@
-"""The loop: windows in, changes applied, progress shown, the best and the last state kept.
+"""The loop: windows in, changes applied, the best and the last state kept. What it tells is in `ffseq.monitor`.
 
 `Trainer.run` reads from top to bottom. Nothing in it depends on wall-clock time except when to save and, for runs
 limited by `--max_seconds`, the learning rate; so the same seed gives the same bits, interrupted or not.
@@ -7,8 +7,6 @@ limited by `--max_seconds`, the learning rate; so the same seed gives the same b
 from __future__ import annotations
 
 import copy
-import json
-import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -26,10 +24,10 @@ from ffseq.checkpoint import Checkpoint, save_checkpoint
 from ffseq.config import TrainConfig, source_of
 from ffseq.corpus import Corpus, Segment
 from ffseq.errors import FfseqError
-from ffseq.evaluation import Evaluation, evaluate_segments, leading
 from ffseq.learning import Update, learn
 from ffseq.literal import learn_literal
-from ffseq.means import Means, all_finite, goodness_in_words
+from ffseq.means import Means
+from ffseq.monitor import Monitor
 from ffseq.network import SequenceNetwork
 from ffseq.nights import Nights
 from ffseq.optim import apply_changes, make_optimisers, rate_at, restore_state, state_tensors
@@ -37,16 +35,10 @@ from ffseq.options import to_flat
 from ffseq.parallel import Decision, Team
 from ffseq.phases import Moment, moments
 from ffseq.pipeline import Pipeline, weights_of
-from ffseq.progress import Progress, duration
+from ffseq.progress import Progress
 from ffseq.randomness import generator
-from ffseq.readout import fit_readout, frequencies, known_temperature, set_readout
-from ffseq.sampling import stream_text
+from ffseq.readout import frequencies, known_temperature, set_readout
 from ffseq.windows import batch_at
-
-#: Validation symbols scored in one evaluation during training, at most.
-VALIDATION_SYMBOLS = 200_000
-#: Training symbols on which dead units are counted where there is no validation text.
-MONITORED_SYMBOLS = 4_096
 
 
 @dataclass
@@ -58,6 +50,10 @@ class State:
     best_bits: float | None = None
     validation_bits: float | None = None
     read: int = 0
+
+    def characters_seen(self, batch_size: int) -> int:
+        """Symbols of real text that were learned, each as often as it was."""
+        return self.read * batch_size
 
 
 class Trainer:
@@ -92,16 +88,25 @@ class Trainer:
         self.shown.memory = network.memory  # the memory is not averaged: most of its rows rest anyway
         self.batch_size = config.run.batch_size
         self.start, self.stop = corpus.train.start, corpus.train.stop
-        self.fitting: list[Segment] = []
         #: The black box's log probabilities of every training position, cross-fitted: (n, V) float16.
         self.black_box = None if network.black_box is None else network.black_box.of_training(progress.status)
         self.nights = Nights(network, config) if config.phases.kind != "interleaved" else None
         self.moments = moments(config.phases)
-        self.warned = False
         self.unigram: Tensor | None = None
         if source_of(config.learning) == "unigram":
             self.unigram = frequencies(corpus.symbols, self.start, self.stop, len(corpus.alphabet)).to(network.prior)
-        self._prepare_readout()
+        fitting = self._prepare_readout()
+        self.monitor = Monitor(
+            network,
+            self.shown,
+            corpus,
+            config,
+            folder,
+            progress,
+            learned=Segment(self.start, self.start, self.stop),
+            fitting=fitting,
+            leads=self.leads,
+        )
 
     def run(self, interrupted: Callable[[], bool]) -> bool:
         """Learn until the end or until interrupted. Returns whether the run is finished. Raises FfseqError when the
@@ -134,15 +139,16 @@ class Trainer:
             if team is None:  # several processes have the clock that they agreed on
                 state.seconds = time.monotonic() - began
             if state.step % run.log_interval == 0:
-                self._log_training(moment)
+                self.monitor.log(state, self.means, moment, self._share_done())
+                self.means = Means()
             sample = run.sample_interval > 0 and state.step % run.sample_interval == 0
             evaluate = state.step % run.eval_interval == 0 or self._share_done() >= 1
             if sample or evaluate or decision.save:
                 self._gather()
             if sample:
-                self._sample()
-            if evaluate:
-                self._evaluate()
+                self.monitor.sample(state, self.means)
+            if evaluate and self.monitor.evaluate(state):
+                self.save("best")
             if evaluate or decision.save:
                 self.save("last")
                 saved = time.monotonic()
@@ -158,7 +164,7 @@ class Trainer:
         """Write the checkpoint `best` (weights only) or `last` (with all that is needed to go on)."""
         if not self.leads:
             return
-        self._check_finite(self._is_finite())
+        self.monitor.check(self.state, self.means)
         state: dict[str, Any] | None = None
         tensors: dict[str, Tensor] | None = None
         if name == "last":
@@ -280,132 +286,23 @@ class Trainer:
         done = self.state.step / run.max_iters if run.max_iters else 1.0
         return max(done, self.state.seconds / run.max_seconds) if run.max_seconds else done
 
-    def _log_training(self, moment: Moment) -> None:
-        state, run = self.state, self.config.run
-        bits, positive, negative = (self.means.mean(name) for name in ("bits", "positive", "negative"))
-        self._check_finite(all_finite(bits, positive, negative))
-        self.means = Means()
-        if not self.leads:
-            return
-        seen = self.characters_seen
-        if bits is not None:
-            bits *= self.corpus.train.symbols / self.corpus.train.characters
-        rate = seen / max(state.seconds, 1e-9)
-        self._log(
-            kind="train",
-            characters_seen=seen,
-            train_bits_per_character=bits,
-            positive_goodness=positive,
-            negative_goodness=negative,
-            **({"phase": moment.phase, "nights": moment.nights} if self.nights is not None else {}),
-        )
-        done = self._share_done()
-        left = state.seconds / done - state.seconds if done else 0.0
-        validation = "" if state.validation_bits is None else f"  validation {state.validation_bits:.3f}"
-        phase = ""
-        if self.nights is not None:
-            phase = f"  {moment.phase} {moment.since + 1:,} of {moment.length:,}, night {moment.nights:,}"
-        train = "-" if bits is None else f"{bits:.3f}"
-        self.progress.status(
-            f"{state.step:>6,} of {run.max_iters:,}{phase}  {rate:,.0f} characters/s  {duration(left)} left  "
-            f"bits per character: train {train}{validation}  goodness +/-: {goodness_in_words(positive, negative)}"
-        )
-
     @property
     def characters_seen(self) -> int:
         """Symbols of real text that were learned, each as often as it was."""
-        return self.state.read * self.batch_size
+        return self.state.characters_seen(self.batch_size)
 
-    def _evaluate(self) -> None:
-        if not self.leads:
-            return
-        state, part = self.state, self.corpus.validation
-        if self.fitting:
-            fit_readout(self.shown, self.corpus.symbols, self.fitting, calibrate=self.config.learning.calibrate)
-            self.network.temperature.copy_(self.shown.temperature)
-            self.network.gains.copy_(self.shown.gains)
-        seen = self.characters_seen
-        if part is None:
-            # Nothing to choose by, but units that have died show on training text as well.
-            some = leading([Segment(self.start, self.start, self.stop)], MONITORED_SYMBOLS)
-            dead = [layer.dead for layer in self.evaluation(some).layers]
-            self._log(kind="units", characters_seen=seen, dead_units=dead)
-            self._warn_of_dead_units(dead)
-            return
-        result = self.evaluation(leading(part.segments, VALIDATION_SYMBOLS))
-        bits = result.bits_per_symbol * part.symbols / part.characters
-        self._check_finite(math.isfinite(bits))
-        state.validation_bits = bits
-        dead = [layer.dead for layer in result.layers]
-        self._log(
-            kind="validation",
-            characters_seen=seen,
-            validation_bits_per_character=bits,
-            accuracy=result.accuracy,
-            dead_units=dead,
-            temperature=float(self.shown.temperature),
-        )
-        self._warn_of_dead_units(dead)
-        if state.best_bits is None or bits < state.best_bits:
-            state.best_bits = bits
-            self.save("best")
-
-    def _warn_of_dead_units(self, dead: list[float]) -> None:
-        if max(dead) <= 0.5 or self.warned:
-            return
-        self.warned = True
-        worst = dead.index(max(dead)) + 1
-        self.progress.say(
-            f"  {max(dead):.0%} of the units of layer {worst} are dead (no text switches them on): "
-            "try a lower --learning_rate"
-        )
-
-    def evaluation(self, segments: list[Segment]) -> Evaluation:
-        """Figures of the shown weights on the given segments."""
-        return evaluate_segments(self.shown, self.corpus.symbols, segments)
-
-    def _is_finite(self) -> bool:
-        return self.means.is_finite() and all(bool(one.isfinite().all()) for one in self.network.parameters())
-
-    def _sample(self) -> None:
-        if not self.leads:
-            return
-        self._check_finite(self._is_finite())
-        random = generator(self.config.run.seed, "sample", self.state.step)
-        shown = self.shown.copied().to("cpu") if self.shown.prior.is_cuda else self.shown
-        prompt = np.asarray(self.corpus.symbols[self.start : self.start + self.network.block_size]).tolist()
-        text = "".join(stream_text(shown, prompt, max_new_tokens=200, random=random, temperature=0.8))
-        samples = self.folder / "samples"
-        samples.mkdir(exist_ok=True)
-        (samples / f"{self.state.step:08}.txt").write_text(text, encoding="utf-8")
-        self.progress.say(f"  sample after {self.state.step:,} updates: {text!r}")
-
-    def _log(self, **line: Any) -> None:
-        line = {"step": self.state.step, "seconds": round(self.state.seconds, 3)} | line
-        with (self.folder / "log.jsonl").open("a", encoding="utf-8") as log:
-            log.write(json.dumps(line) + "\n")
-
-    def _check_finite(self, finite: bool) -> None:
-        if not finite:
-            raise FfseqError(
-                f"the loss is not finite after update {self.state.step:,}: learning diverged. The last good state is "
-                f"kept in {self.folder / 'last'}. Lower --learning_rate (it is "
-                f"{self.config.optimiser.learning_rate:g}) or raise --warmup_iters."
-            )
-
-    def _prepare_readout(self) -> None:
-        """Set what the prediction is read out with, or choose the text that it will be fitted on."""
+    def _prepare_readout(self) -> list[Segment]:
+        """Set what the prediction is read out with. Returns the text to fit it on, none where it is known."""
         known = known_temperature(self.config)
         set_readout((self.network, self.shown), self.config, known, self.unigram)
         if known is not None:
-            return
+            return []
         if self.corpus.validation is not None:
-            self.fitting = list(self.corpus.validation.segments)
-        else:
-            held_back = max(1, (self.stop - self.start) // 10)
-            self.stop -= held_back
-            self.fitting = [Segment(self.start, self.stop, self.stop + held_back)]
-            self.progress.say(f"  the last {held_back:,} training symbols are held back to fit the temperature")
+            return list(self.corpus.validation.segments)
+        held_back = max(1, (self.stop - self.start) // 10)
+        self.stop -= held_back
+        self.progress.say(f"  the last {held_back:,} training symbols are held back to fit the temperature")
+        return [Segment(self.start, self.stop, self.stop + held_back)]
 
     def _description(self) -> dict[str, Any]:
         """What config.json says: everything needed to build the net again and to repeat the run."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import sys
@@ -122,6 +123,20 @@ def test_probabilities_pass_unchanged_where_all_layers_are_zero(stack: str, kind
     rows -= np.log(np.exp(rows).sum(1, keepdims=True))
     expected = -rows[np.arange(len(rows)), TEXT[positions]].sum() / math.log(2)
     assert found.bits == pytest.approx(expected, rel=1e-5)
+
+
+def test_copies_of_a_net_share_what_its_box_has_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = small_network(black_box="kneser_ney", black_box_order=3)
+    network.attach(BlackBox("kneser_ney", 5, TEXT[:300], order=3))
+    segments = [Segment(0, 300, 340)]
+    found = evaluate_segments(network, TEXT, segments)
+    other = copy.deepcopy(network)
+    with monkeypatch.context() as patch:
+        patch.delattr(BlackBox, "of_text")  # nothing is left to be asked of it
+        assert evaluate_segments(other, TEXT, segments) == found
+    other.attach(BlackBox("kneser_ney", 5, TEXT[:200], order=3))  # another box has said nothing yet
+    assert evaluate_segments(other, TEXT, segments) != found
+    assert evaluate_segments(network, TEXT, segments) == found
 
 
 @pytest.mark.parametrize("method", [learn, backpropagate])

@@ -91,11 +91,12 @@ def test_asleep_the_corpus_cannot_be_reached(
         if moment.phase != "sleep":
             return update(self, moment, rate)
         asleep += 1
-        corpus, self.corpus = self.corpus, Unreachable()  # type: ignore[assignment]
+        corpus = self.corpus
+        self.corpus = self.monitor.corpus = Unreachable()  # type: ignore[assignment]
         try:
             return update(self, moment, rate)
         finally:
-            self.corpus = corpus
+            self.corpus = self.monitor.corpus = corpus
 
     monkeypatch.setattr(Trainer, "_update", guarded)
     train(from_flat(SMALL | {"corpus": text, "out_dir": str(tmp_path / "run"), "objective": objective}))
