@@ -57,8 +57,9 @@ class Cells:
         place.mkdir(parents=True, exist_ok=True)
         given = {name: value for name, value in settings.items() if name not in ("out_dir", "resume")}
         (place / "options.yaml").write_text(yaml.safe_dump(given), encoding="utf-8")
-        result = compute(place, settings)
-        replace_file(place / "cell.json", (json.dumps(result, indent=1) + "\n").encode())
+        text = json.dumps(compute(place, settings), indent=1) + "\n"
+        replace_file(place / "cell.json", text.encode())
+        result: dict[str, Any] = json.loads(text)  # as it is when the cell is known
         return result
 
 

@@ -232,7 +232,8 @@ class PhasesConfig:
     both only collect, and the end of sleep applies the sum of their averages. detectors: one half of each layer's
     units learns awake, the other half asleep."""
     rate_cap: float | None = None
-    """The learning rate is at most this, divided by the length of the phase."""
+    """The learning rate is at most this, divided by the length of the phase, before it falls towards the end of the run
+    as it always does."""
     sequence: str | None = None
     """sequence: phases and their updates, again and again: wake 100, sleep 100, interleaved 20."""
 

@@ -1,8 +1,9 @@
 """A net that has learned with positives and negatives is left without negatives: how bad does it get, and how much
 sleep brings it back?
 
-All of it learns by `nce`, whose signals are bounded, at a rate that stays as it is, so that each stage depends on the
-updates before it alone: interleaved, then awake, then asleep with dreams of the net as it is when it falls asleep.
+All of it learns by `nce`, whose signals are bounded: interleaved at a rate that stays as it is, so that each stage
+depends on the updates before it alone; then awake, then asleep with dreams of the net as it is when it falls asleep,
+both at a rate that is capped as on the curve (`nce`), or at the rate that the net had before (`nce-uncapped`).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ffseq.cells import DIVERGED
 from ffseq.checkpoint import checkpoint_exists, load_checkpoint
 from ffseq.compute import compute
 from ffseq.config import TrainConfig
@@ -24,10 +26,13 @@ from ffseq.options import from_flat
 from ffseq.phases import sequence_of
 from ffseq.progress import Progress
 from ffseq.resume import alone_in, cut_log
+from ffseq.separation import LONG
 from ffseq.training import Trainer
 
 #: A net is as good as before once its bits per character are within this share of what they were.
 TOLERANCE = 0.01
+#: What the rate of a phase without the other side is at most, times the length of the phase, by mechanism.
+CAPS: dict[str, float | None] = {"nce": LONG["phases.rate_cap"], "nce-uncapped": None}
 #: Points of a recovery that are told, about.
 POINTS = 100
 
@@ -43,13 +48,16 @@ def healthy_options(updates: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def recovery_options(healthy: dict[str, Any], awake: int, limit: int, interval: int) -> dict[str, Any]:
-    """Options of the same net's time without negatives and of the sleep that follows."""
+def recovery_options(
+    healthy: dict[str, Any], awake: int, limit: int, interval: int, cap: float | None
+) -> dict[str, Any]:
+    """Options of the same net's time without negatives and of the sleep that follows. cap: one of CAPS."""
     updates = healthy["max_iters"]
     return healthy | {
         "phases.sequence": f"interleaved {updates}, wake {awake}, sleep {limit}",
         "max_iters": updates + awake + limit,
         "eval_interval": interval,
+        "phases.rate_cap": cap,
     }
 
 
@@ -74,16 +82,20 @@ def recovery(
 
     Returns validation bits per character `before` and `after` the time awake, `recovery_updates`, the updates of sleep
     until they were within TOLERANCE of what they had been (None: not within the limit), the `lowest` until then, and
-    `asleep`, pairs of updates of sleep and bits. Raises Interrupted with everything saved, FfseqError where learning
-    diverges.
+    `asleep`, pairs of updates of sleep and bits. Raises Interrupted with everything saved.
     """
     config, run = from_flat(settings), place / "run"
     (_, updates), (_, awake), (_, limit) = sequence_of(config.phases.sequence)
     before = bits_of_run(healthy)
     goal = (1 + TOLERANCE) * before
     with alone_in(run):
-        for last, stops_at in ((updates + awake, None), (updates + awake + limit, goal)):
-            _go_on(run, healthy, config, corpus, last, stops_at, progress, interrupted)
+        try:
+            for last, stops_at in ((updates + awake, None), (updates + awake + limit, goal)):
+                _go_on(run, healthy, config, corpus, last, stops_at, progress, interrupted)
+        except FfseqError as error:
+            if "not finite" not in str(error):
+                raise
+            return DIVERGED | {"before": before, "after": None, "recovery_updates": None, "lowest": None, "asleep": []}
     lines = [json.loads(line) for line in (run / "log.jsonl").read_text(encoding="utf-8").splitlines()]
     bits = [
         (line["step"] - updates - awake, line["validation_bits_per_character"])
@@ -130,16 +142,22 @@ def _go_on(
 
 
 def row_of(mechanism: str, length: int, runs: Sequence[dict[str, Any]], *, limit: int, interval: int) -> dict[str, Any]:
-    """A row of the report from the runs of all seeds: means; recovery_updates is None unless all have recovered."""
-    found = [run["recovery_updates"] for run in runs]
+    """A row of the report from the runs of all seeds: means, None where one of them has nothing (it diverged, or did
+    not recover).
+    """
+
+    def mean(name: str) -> float | None:
+        found = [run[name] for run in runs]
+        return None if None in found else statistics.mean(found)
+
     return {
         "mechanism": mechanism,
         "length": length,
         "seeds": [run["seed"] for run in runs],
-        "bits_per_character_before": statistics.mean(run["before"] for run in runs),
-        "bits_per_character_after": statistics.mean(run["after"] for run in runs),
-        "bits_per_character_lowest_asleep": statistics.mean(run["lowest"] for run in runs),
-        "recovery_updates": None if None in found else statistics.mean(found),
+        "bits_per_character_before": mean("before"),
+        "bits_per_character_after": mean("after"),
+        "bits_per_character_lowest_asleep": mean("lowest"),
+        "recovery_updates": mean("recovery_updates"),
         "recovery_limit": limit,
         "recovery_interval": interval,
         "part": "validation",

@@ -169,11 +169,13 @@ def _plot_recovery(axes: Any, result: dict[str, Any]) -> None:
     for row in result["deprivation"]:
         asleep = row["runs"][0]["asleep"]
         if asleep:
-            label = f"after {row['length']:,} updates without negatives"
-            axes.plot([one[0] for one in asleep], [one[1] for one in asleep], marker=".", label=label)
+            label = f"{row['mechanism']}, after {row['length']:,} updates without negatives"
+            capped = row["mechanism"] == "nce"
+            axes.plot(*zip(*asleep, strict=True), marker=".", linestyle="-" if capped else ":", label=label)
     before = result["deprivation"][0]["runs"][0]["before"]
     axes.axhline(before, color="0.4", linestyle="--", label="before")
     axes.set_xscale("symlog")
     axes.set_xlim(left=0)
+    axes.set_ylim(top=2 * before)  # uncapped, sleep goes far beyond
     axes.set_xlabel("updates asleep")
     axes.set_ylabel("bits per character, validation")

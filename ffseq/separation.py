@@ -9,8 +9,10 @@ cap of their rate and a longer memory of squares besides (LONG), which are not s
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 from ffseq.config import PhasesConfig
@@ -19,6 +21,8 @@ from ffseq.phases import share_at_full_length
 
 #: At least this share of the updates lies in phases of the full length.
 AT_FULL_LENGTH = 0.5
+#: How many times longer each night is than the one before, while nights grow.
+GROWTH = 2.0
 #: A run has at least so many phases' worth of updates, so that one day and one night of the full length are whole.
 FEWEST_PHASES = 4
 #: Objectives of the interleaved nets; the better one on validation text is what all are compared with.
@@ -50,7 +54,9 @@ MECHANISMS: dict[str, Mechanism] = {
                   {"objective": "nce", "phases.asleep": "dreams", "phases.dreamer": "frozen"}),
         Mechanism("plain", "threshold, dreams of the net as it changes",
                   {"objective": "threshold", "phases.asleep": "dreams", "phases.dreamer": "live"}),
-        Mechanism("contexts", "contrast, asleep real contexts",
+        Mechanism("contexts", "nce, asleep real contexts",
+                  {"objective": "nce", "phases.asleep": "contexts", "phases.dreamer": "frozen"}),
+        Mechanism("contrast", "contrast, asleep real contexts",
                   {"objective": "contrast", "phases.asleep": "contexts", "phases.dreamer": "live"}),
         Mechanism("targets", "threshold, asleep real contexts and their targets",
                   {"objective": "threshold", "phases.asleep": "targets", "phases.dreamer": "live"}),
@@ -61,8 +67,8 @@ MECHANISMS: dict[str, Mechanism] = {
 @dataclass(frozen=True)
 class Plan:
     """What is measured. updates: of every run of the curve, an interleaved one counting as two; deprivation: numbers of
-    updates without negatives, each followed by up to recovery_limit updates of sleep, evaluated whenever
-    the updates in all are a multiple of recovery_interval.
+    updates without negatives, each followed by up to recovery_limit updates of sleep (None: as many), evaluated
+    whenever the updates in all are a multiple of recovery_interval (None: a hundredth of that).
     """
 
     mechanisms: tuple[str, ...]
@@ -74,8 +80,8 @@ class Plan:
     search_share: float
     growing: bool
     deprivation: tuple[int, ...]
-    recovery_limit: int
-    recovery_interval: int
+    recovery_limit: int | None
+    recovery_interval: int | None
 
     @property
     def search_updates(self) -> int:
@@ -97,6 +103,11 @@ class Plan:
         """The same in the search."""
         return max(1, round(self.healthy * self.search_share))
 
+    def recovery_of(self, length: int) -> tuple[int, int]:
+        """Updates of sleep after `length` without negatives, at most, and how many between two evaluations."""
+        limit = self.recovery_limit or length
+        return limit, self.recovery_interval or max(1, limit // 100)
+
     def part(self, only: str | None) -> Plan:
         """The plan with nothing but the `curve` or the `deprivation`, or None: as it is."""
         if only is None:
@@ -111,7 +122,7 @@ class Plan:
             )
         if not 0 < self.search_share <= 1:
             raise UsageError(f"--search_share has to be above 0 and at most 1, got {self.search_share}")
-        if self.recovery_limit < 1 or self.recovery_interval < 1:
+        if 0 in (self.recovery_limit, self.recovery_interval) or min(self.recovery_of(1)) < 1:
             raise UsageError("--recovery_limit and --recovery_interval have to be at least 1")
         for length in self.lengths:
             if length > 1 and FEWEST_PHASES * length > self.shortest:
@@ -124,19 +135,33 @@ class Plan:
 
 
 @cache
-def growth_for(length: int, updates: int) -> float:
-    """How slowly nights may grow from one update to `length` (2 or more), if half of the updates are to lie in phases
-    of the full length.
+def growing_nights(length: int, updates: int) -> PhasesConfig:
+    """The schedule whose nights have one update for as long as they can, if half of the updates are to lie in phases of
+    the full `length` (2 or more): then they double. In short runs they grow from the first night on, and faster.
 
-    >>> growth = growth_for(10, 1000)
-    >>> share_at_full_length(PhasesConfig("growing", 10, 10, growth), 1000) >= 0.5
-    True
+    >>> growing_nights(10, 1000).start, growing_nights(10, 1000).growth
+    (470, 2.0)
+    >>> share_at_full_length(growing_nights(10, 1000), 1000)
+    0.5
     """
-    # Growing so slowly, nights stay at one update; by a factor of the length, the second one has the full length.
-    slow, fast = 1 / updates, length - 1.0
+
+    def share(start: int, growth: float) -> float:
+        return share_at_full_length(PhasesConfig("growing", length, length, growth, start), updates)
+
+    if share(0, GROWTH) < AT_FULL_LENGTH:
+        return PhasesConfig("growing", length, length, _growth_for(partial(share, 0), length))
+    pairs = bisect_left(range(updates // 2), True, key=lambda pairs: share(2 * pairs, GROWTH) < AT_FULL_LENGTH) - 1
+    return PhasesConfig("growing", length, length, GROWTH, 2 * pairs)
+
+
+def _growth_for(share: Callable[[float], float], length: int) -> float:
+    """How slowly nights may grow from the first on, so that the share is right; as long as the full one at once, at
+    worst.
+    """
+    slow, fast = GROWTH - 1, length - 1.0
     for _ in range(20):
         between = math.sqrt(slow * fast)
-        if share_at_full_length(PhasesConfig("growing", length, length, 1 + between), updates) >= AT_FULL_LENGTH:
+        if share(1 + between) >= AT_FULL_LENGTH:
             fast = between
         else:
             slow = between
@@ -150,5 +175,6 @@ def options_of(mechanism: Mechanism, length: int, updates: int, *, growing: bool
     if length == 1:
         return options
     if growing:
-        options |= {"phases.kind": "growing", "phases.growth": growth_for(length, updates)}
+        nights = growing_nights(length, updates)
+        options |= {"phases.kind": nights.kind, "phases.growth": nights.growth, "phases.start": nights.start}
     return options | LONG

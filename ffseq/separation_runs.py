@@ -13,7 +13,7 @@ from ffseq.cells import DIVERGED, Cells, Compute, best_of
 from ffseq.comparison import spread
 from ffseq.config import TrainConfig
 from ffseq.corpus import Corpus, load_corpus
-from ffseq.deprivation import bits_of_run, healthy_options, recovery, recovery_options, row_of
+from ffseq.deprivation import CAPS, bits_of_run, healthy_options, recovery, recovery_options, row_of
 from ffseq.drift import drift_of
 from ffseq.errors import FfseqError, Interrupted, UsageError
 from ffseq.options import from_flat, to_flat
@@ -103,6 +103,7 @@ class Separation:
             "wake": length,
             "sleep": length,
             "growth": phases.growth if phases.kind == "growing" else None,
+            "start": phases.start if phases.kind == "growing" else None,
             "share_at_full_length": share,
             "relative_to_interleaved": None,
         }
@@ -131,27 +132,33 @@ class Separation:
             if best is None:
                 raise FfseqError("interleaved nce diverges at every one of --rates: give smaller ones")
             rate = best[0]
-        runs: dict[int, list[dict[str, Any]]] = {length: [] for length in plan.deprivation}
+        runs: dict[tuple[str, int], list[dict[str, Any]]] = {
+            (mechanism, length): [] for length in plan.deprivation for mechanism in CAPS
+        }
         for seed in plan.seeds:
             healthy = self.base | self.tuning | healthy_options(plan.healthy) | {"learning_rate": rate, "seed": seed}
             if self._cell(healthy, f"interleaved, nce, seed {seed}").get("diverged"):
                 raise FfseqError(f"interleaved nce diverged at rate {rate:g}: give smaller --rates")
-            for length, done in runs.items():
-                done.append({"seed": seed} | self._deprived(healthy, length, corpus))
-        limits = {"limit": plan.recovery_limit, "interval": plan.recovery_interval}
-        return [row_of("nce", length, done, **limits) for length, done in runs.items()]
+            for (mechanism, length), done in runs.items():
+                done.append({"seed": seed} | self._deprived(healthy, mechanism, length, corpus))
+        rows = []
+        for (mechanism, length), done in runs.items():
+            limit, interval = plan.recovery_of(length)
+            rows.append(row_of(mechanism, length, done, limit=limit, interval=interval))
+        return rows
 
-    def _deprived(self, healthy: dict[str, Any], length: int, corpus: Corpus) -> dict[str, Any]:
-        plan, run = self.plan, self.cells.place(healthy) / "run"
+    def _deprived(self, healthy: dict[str, Any], mechanism: str, length: int, corpus: Corpus) -> dict[str, Any]:
+        run = self.cells.place(healthy) / "run"
         if length == 0:
             bits = bits_of_run(run)
             return {"before": bits, "after": bits, "recovery_updates": 0, "lowest": bits, "asleep": []}
-        title = f"nce, {length:,} updates without negatives, seed {healthy['seed']}"
+        title = f"{mechanism}, {length:,} updates without negatives, seed {healthy['seed']}"
         compute = partial(
             recovery, healthy=run, corpus=corpus, progress=Within(self.progress, title), interrupted=self.interrupted
         )
-        options = recovery_options(healthy, length, plan.recovery_limit, plan.recovery_interval)
-        return self._cell(options, title, compute, parts=length + plan.recovery_limit)
+        limit, interval = self.plan.recovery_of(length)
+        options = recovery_options(healthy, length, limit, interval, CAPS[mechanism])
+        return self._cell(options, title, compute, parts=length + limit)
 
     def _options(self, own: dict[str, Any], counted: int) -> dict[str, Any]:
         """Options of a run that counts so many updates."""
@@ -215,7 +222,8 @@ class Separation:
             total += len(INTERLEAVED) * rates * plan.search_updates // 2 + seeds * plan.updates // 2
         if plan.deprivation:
             total += rates * plan.healthy_search if rates > 1 else 0
-            total += seeds * (plan.healthy + sum(n + plan.recovery_limit for n in plan.deprivation if n))
+            deprived = sum(length + plan.recovery_of(length)[0] for length in plan.deprivation if length)
+            total += seeds * (plan.healthy + len(CAPS) * deprived)
         return total
 
 

@@ -116,6 +116,7 @@ class Trainer:
         assert run.max_iters is not None
         assert run.eval_interval is not None
         assert run.sample_interval is not None
+        assert opt.learning_rate is not None
         team = self.pipeline or self.team
         began, saved = time.monotonic() - state.seconds, time.monotonic()
         while self._share_done() < 1:
@@ -131,7 +132,7 @@ class Trainer:
             moment = next(self.moments)
             rate = rate_at(opt, state.step, self._share_done())
             if self.config.phases.rate_cap is not None and moment.phase != "interleaved":
-                rate = min(rate, self.config.phases.rate_cap / moment.length)
+                rate *= min(1.0, self.config.phases.rate_cap / (moment.length * opt.learning_rate))
             update = self._update(moment, rate)
             state.step += 1
             state.read += moment.phase != "sleep"

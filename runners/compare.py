@@ -27,7 +27,7 @@ COMPARISONS: dict[str, list[str]] = {
     "aesop_book": [
         "aesop", "--preset", "aesop-book", "--threads", "1", "--search_share", "1.0", "--eval_interval", "200",
         "--dropouts", "0.3,0.4,0.5,0.6", "--learning_rates", "0.001,0.002,0.004", "--methods",
-        "ff-own-expected,ff-below-expected,ff-all-expected,ff-all-sampled,twin-expected,twin-sampled",
+        "ff-own-expected,ff-below-expected,ff-all-expected,twin-expected",
     ],
 }  # fmt: skip
 

@@ -20,9 +20,10 @@ RESULTS = Path(__file__).parent / "results" / "sleep.json"
 EXPERIMENT = [
     "aesop", "--split_rule", "hinton-tuning", "--layers", "2", "--units", "300", "--block_size", "10",
     "--dropout", "0.5", "--batch_size", "256", "--scope", "all", "--updates", "80000", "--lengths", "1,10,100,1000",
-    "--mechanisms", "nce,plain,contexts,targets", "--seeds", "0,1,2", "--rates", "1e-3,5e-4", "--search_seed", "0",
-    "--search_share", "0.25", "--deprivation", "0,100,1000,10000", "--recovery_limit", "2000",
-    "--recovery_interval", "2", "--threads", "1", "--out_dir", "runs/sleep",
+    "--mechanisms", "nce,contexts,plain,contrast,targets", "--seeds", "0,1,2", "--rates", "1e-3,5e-4", "--search_seed", "0",
+    "--search_share", "0.1",
+    "--average", "0.999", "--calibrate", "true", "--eval_interval", "2000", "--deprivation", "0,100,1000,10000",
+    "--threads", "1", "--out_dir", "runs/sleep",
 ]  # fmt: skip
 
 

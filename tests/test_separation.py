@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from random import Random
@@ -20,11 +21,11 @@ from ffseq.config import PhasesConfig
 from ffseq.corpus import load_corpus
 from ffseq.defaults import resolved
 from ffseq.drift import drift_of
-from ffseq.errors import Interrupted
+from ffseq.errors import FfseqError, Interrupted
 from ffseq.options import from_flat
 from ffseq.phases import moments
 from ffseq.progress import Progress
-from ffseq.separation import MECHANISMS, Plan, growth_for, options_of
+from ffseq.separation import MECHANISMS, Plan, growing_nights, options_of
 from ffseq.separation_runs import Separation
 
 SMALL = [
@@ -94,16 +95,22 @@ def test_at_least_half_of_the_updates_lie_in_phases_of_the_full_length(measured:
         assert at_full_length(phases_of(options), cell["iterations"]) >= 0.5
     for row in measured.result["curve"]:
         kind = "growing" if row["growth"] else "sleep"
-        phases = PhasesConfig(kind, row["wake"], row["sleep"], row["growth"] or 1.2)
+        phases = PhasesConfig(kind, row["wake"], row["sleep"], row["growth"] or 1.2, row["start"] or 0)
         assert row["share_at_full_length"] == at_full_length(phases, 60)
 
 
-@pytest.mark.parametrize(("length", "updates"), [(2, 8), (10, 40), (50, 1500), (100, 20_000), (1000, 4000)])
-def test_nights_grow_as_slowly_as_that_allows(length: int, updates: int) -> None:
-    growth = growth_for(length, updates)
-    assert at_full_length(PhasesConfig("growing", length, length, growth), updates) >= 0.5
-    slower = 1 + (growth - 1) / 2
-    assert at_full_length(PhasesConfig("growing", length, length, slower), updates) < 0.5
+@pytest.mark.parametrize(
+    ("length", "updates"),
+    [(2, 8), (10, 40), (50, 1500), (100, 20_000), (1000, 4000), (1000, 80_000), (10_000, 400_000)],
+)
+def test_nights_stay_short_for_as_long_as_that_allows(length: int, updates: int) -> None:
+    nights = growing_nights(length, updates)
+    assert at_full_length(nights, updates) >= 0.5
+    if nights.start:
+        assert at_full_length(replace(nights, start=nights.start + 2), updates) < 0.5
+    else:
+        slower = replace(nights, growth=1 + (nights.growth - 1) / 2)
+        assert at_full_length(slower, updates) < 0.5
 
 
 def test_nights_that_do_not_grow_are_long_from_the_first_on() -> None:
@@ -134,8 +141,10 @@ def test_the_report_has_what_is_promised(measured: Measured) -> None:
         assert row["bits_per_character"]["mean"] == pytest.approx(sum(bits) / 2)
         assert row["bits_per_character"]["sd"] > 0
         assert row["relative_to_interleaved"] == pytest.approx(sum(bits) / 2 / mean)
-    assert [(row["mechanism"], row["length"]) for row in result["deprivation"]] == [("nce", 0), ("nce", 6)]
-    nothing, some = result["deprivation"]
+    assert [(row["mechanism"], row["length"]) for row in result["deprivation"]] == [
+        ("nce", 0), ("nce-uncapped", 0), ("nce", 6), ("nce-uncapped", 6),
+    ]  # fmt: skip
+    nothing, _, some, _ = result["deprivation"]
     assert nothing["bits_per_character_before"] == nothing["bits_per_character_after"]
     assert nothing["recovery_updates"] == 0
     assert some["bits_per_character_before"] == nothing["bits_per_character_before"]
@@ -211,6 +220,7 @@ def test_interrupted_again_and_again_it_finds_the_same(
 ) -> None:
     monkeypatch.setattr(deprivation, "TOLERANCE", -0.9)  # out of reach: sleep goes on to its limit
     whole = figures_of(separation(text, tmp_path / "a", plan_of()))
+    assert [row["mechanism"] for row in whole[1]] == ["nce", "nce-uncapped"]
     assert whole[1][0]["recovery_updates"] is None
     assert [step for step, _ in whole[1][0]["runs"][0]["asleep"]] == [0, 5, 10, 15, 20]
     sittings, done = 0, None
@@ -229,13 +239,27 @@ def test_without_negatives_a_net_gets_worse_and_sleep_brings_it_back(tmp_path: P
     path.write_text(" ".join(words), encoding="utf-8")
     more = {"recovery_limit": 80, "recovery_interval": 2}
     plan = plan_of(lengths=(), updates=1200, deprivation=(100,), rates=(2e-2,), **more)
-    (row,) = separation(str(path), tmp_path / "s", plan, dropout=0.0).deprivation()
+    capped, row = separation(str(path), tmp_path / "s", plan, dropout=0.0).deprivation()
+    assert capped["bits_per_character_before"] == row["bits_per_character_before"]
+    assert capped["bits_per_character_after"] < row["bits_per_character_after"]
     assert row["bits_per_character_after"] > 1.05 * row["bits_per_character_before"]
     assert 0 < row["recovery_updates"] < 80
     goal = 1.01 * row["bits_per_character_before"]
     asleep = row["runs"][0]["asleep"]
-    assert asleep[-1] == (row["recovery_updates"], row["bits_per_character_lowest_asleep"])
+    assert asleep[-1] == [row["recovery_updates"], row["bits_per_character_lowest_asleep"]]
     assert [bits <= goal for _, bits in asleep] == [False] * (len(asleep) - 1) + [True]
+
+
+def test_a_net_that_sleep_destroys_has_a_row_without_figures(
+    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def diverging(*given: Any) -> None:
+        raise FfseqError("the loss is not finite after update 7")
+
+    monkeypatch.setattr(deprivation, "_go_on", diverging)
+    rows = separation(text, tmp_path / "s", plan_of(lengths=())).deprivation()
+    assert [row["bits_per_character_after"] for row in rows] == [None, None]
+    assert all(row["recovery_updates"] is None and row["bits_per_character_before"] > 0 for row in rows)
 
 
 def test_where_hintons_strings_leave_nothing_to_choose_on_the_search_learns_fewer_of_them(tmp_path: Path) -> None:

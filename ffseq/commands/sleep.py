@@ -37,7 +37,7 @@ NET: dict[str, Any] = {
 }  # fmt: skip
 QUICK: dict[str, Any] = {
     "units": 64, "batch_size": 64, "updates": 1500, "lengths": "1,10,50", "seeds": "0", "rates": "2e-3",
-    "deprivation": "0,50", "recovery_limit": 100, "eval_interval": 500,
+    "deprivation": "0,50", "eval_interval": 500,
 }  # fmt: skip
 
 
@@ -119,9 +119,14 @@ def _options(arguments: list[str]) -> dict[str, Any]:
         "--recovery_limit",
         type=int | None,
         default=None,
-        help="updates of sleep after that, at most; by default a fortieth of --updates",
+        help="updates of sleep after that, at most; by default as many as were without negatives",
     )
-    parser.add_argument("--recovery_interval", type=int, default=2, help="updates of that sleep between evaluations")
+    parser.add_argument(
+        "--recovery_interval",
+        type=int | None,
+        default=None,
+        help="updates of that sleep between evaluations; by default a hundredth of them",
+    )
     parser.add_argument("--only", type=str | None, default=None, help=f"{' or '.join(PARTS)}; by default both")
     parser.add_argument("--quick", action="store_true", help="a small net and short runs: a few minutes")
     parser.add_argument("--results", type=str | None, default=None, help="also write the object of --json to this file")
@@ -142,7 +147,6 @@ def _plan(options: dict[str, Any]) -> Plan:
             raise UsageError(
                 f"--mechanisms: there is no {name!r}{nearest(name, list(MECHANISMS))}. Known: {', '.join(MECHANISMS)}"
             )
-    limit = options["recovery_limit"]
     plan = Plan(
         mechanisms=tuple(dict.fromkeys(names)),
         lengths=_whole("lengths", options["lengths"], 1),
@@ -153,7 +157,7 @@ def _plan(options: dict[str, Any]) -> Plan:
         search_share=options["search_share"],
         growing=options["growing"],
         deprivation=_whole("deprivation", options["deprivation"], 0),
-        recovery_limit=max(1, options["updates"] // 40) if limit is None else limit,
+        recovery_limit=options["recovery_limit"],
         recovery_interval=options["recovery_interval"],
     )
     return plan.part(options["only"])
@@ -224,18 +228,7 @@ def _tables(result: dict[str, Any]) -> list[tuple[str, list[str], list[list[str]
         if loose:
             tables.append(("Less than separation: asleep there are real contexts", columns, loose))
     if result["deprivation"]:
-        limit = result["deprivation"][0]["recovery_limit"]
-        lines = [
-            [
-                row["mechanism"],
-                f"{row['length']:,}",
-                f"{row['bits_per_character_before']:.3f}",
-                f"{row['bits_per_character_after']:.3f}",
-                f"{row['bits_per_character_lowest_asleep']:.3f}",
-                f"more than {limit:,}" if row["recovery_updates"] is None else f"{row['recovery_updates']:,.0f}",
-            ]
-            for row in result["deprivation"]
-        ]
+        lines = [_recovery(row) for row in result["deprivation"]]
         head = ["", "without negatives", "bits before", "after", "lowest asleep", "updates asleep"]
         tables.append(
             (
@@ -257,6 +250,17 @@ def _tables(result: dict[str, Any]) -> list[tuple[str, list[str], list[list[str]
 def _line(row: dict[str, Any]) -> list[str]:
     share = f"{row['share_at_full_length']:.0%}"
     return [row["mechanism"], f"{row['wake']:,}", *_figures(row, row["relative_to_interleaved"]), share]
+
+
+def _recovery(row: dict[str, Any]) -> list[str]:
+    stages = [row[f"bits_per_character_{stage}"] for stage in ("before", "after", "lowest_asleep")]
+    updates = row["recovery_updates"]
+    return [
+        row["mechanism"],
+        f"{row['length']:,}",
+        *("diverged" if bits is None else f"{bits:.3f}" for bits in stages),
+        f"more than {row['recovery_limit']:,}" if updates is None else f"{updates:,.0f}",
+    ]
 
 
 def _figures(row: dict[str, Any], relative: float | None) -> list[str]:
