@@ -1,13 +1,16 @@
 """Experiments made of cells: runs with all of their settings fixed, each kept under a name made of them.
 
-So a finished cell is never computed twice, and an interrupted one goes on where it was.
+So a finished cell is never computed twice, and an interrupted one goes on where it was. Several processes may fill the
+same folder: who needs a cell that another one is computing waits for it.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +18,14 @@ import yaml
 
 from ffseq.checkpoint import json_or_none, replace_file
 from ffseq.corpus import Corpus
-from ffseq.errors import Interrupted
+from ffseq.errors import Interrupted, UsageError
 from ffseq.options import from_flat
+from ffseq.resume import alone_in
 
 #: Computes the result of a cell in its folder, from its settings.
 Compute = Callable[[Path, dict[str, Any]], dict[str, Any]]
+#: Seconds between two looks at a cell that another process is computing.
+PATIENCE = 0.5
 #: The result of a run that diverges. It has no bits, so that a search passes it over.
 DIVERGED: dict[str, Any] = {"diverged": True, "validation_bits_per_character": None}
 
@@ -54,7 +60,25 @@ class Cells:
         if self.interrupted():
             raise Interrupted("interrupted between two cells")
         place = self.place(options)
-        place.mkdir(parents=True, exist_ok=True)
+        with self._held(place):
+            done = self.known(options)  # by now another process may have computed it
+            return self._computed(place, settings, compute) if done is None else done
+
+    @contextmanager
+    def _held(self, place: Path) -> Iterator[None]:
+        """Hold a cell's folder, as soon as no other process does."""
+        with ExitStack() as held:
+            while True:
+                try:
+                    held.enter_context(alone_in(place))
+                    break
+                except UsageError:
+                    if self.interrupted():
+                        raise Interrupted("interrupted while another process computes the same cell") from None
+                    time.sleep(PATIENCE)
+            yield
+
+    def _computed(self, place: Path, settings: dict[str, Any], compute: Compute) -> dict[str, Any]:
         given = {name: value for name, value in settings.items() if name not in ("out_dir", "resume")}
         (place / "options.yaml").write_text(yaml.safe_dump(given), encoding="utf-8")
         text = json.dumps(compute(place, settings), indent=1) + "\n"

@@ -5,7 +5,8 @@
 
 Aesop in Hinton's size, learning rates chosen on the last 25 of the strings that are learned from. Writes
 results/sleep.json, what `ffseq sleep --json` prints. Interrupt it when you like: it goes on where it was, in the folder
-runs/sleep. Each run is on one thread, so two parts may work side by side on two cores.
+runs/sleep. Each run is on one thread, so two parts may work side by side on two cores: what one has computed the other
+does not compute again.
 """
 
 from __future__ import annotations
@@ -20,10 +21,9 @@ RESULTS = Path(__file__).parent / "results" / "sleep.json"
 EXPERIMENT = [
     "aesop", "--split_rule", "hinton-tuning", "--layers", "2", "--units", "300", "--block_size", "10",
     "--dropout", "0.5", "--batch_size", "256", "--scope", "all", "--updates", "80000", "--lengths", "1,10,100,1000",
-    "--mechanisms", "nce,contexts,plain,contrast,targets", "--seeds", "0,1,2", "--rates", "1e-3,5e-4", "--search_seed", "0",
-    "--search_share", "0.1",
-    "--average", "0.999", "--calibrate", "true", "--eval_interval", "2000", "--deprivation", "0,100,1000,10000",
-    "--threads", "1", "--out_dir", "runs/sleep",
+    "--mechanisms", "nce,contexts,plain,contrast,targets", "--seeds", "0,1,2", "--rates", "1e-3,5e-4",
+    "--search_seed", "0", "--search_share", "0.1", "--average", "0.999", "--calibrate", "true",
+    "--eval_interval", "2000", "--deprivation", "0,100,1000,10000", "--threads", "1", "--out_dir", "runs/sleep",
 ]  # fmt: skip
 
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import threading
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -15,6 +18,7 @@ import pytest
 from conftest import TEXT, refused
 
 from ffseq import deprivation, separation_runs
+from ffseq.cells import Cells
 from ffseq.cli import main
 from ffseq.compute import decided
 from ffseq.config import PhasesConfig
@@ -22,9 +26,10 @@ from ffseq.corpus import load_corpus
 from ffseq.defaults import resolved
 from ffseq.drift import drift_of
 from ffseq.errors import FfseqError, Interrupted
-from ffseq.options import from_flat
+from ffseq.options import from_flat, to_flat
 from ffseq.phases import moments
 from ffseq.progress import Progress
+from ffseq.resume import alone_in
 from ffseq.separation import MECHANISMS, Plan, growing_nights, options_of
 from ffseq.separation_runs import Separation
 
@@ -336,3 +341,29 @@ def test_a_part_can_be_measured_alone(text: str, tmp_path: Path, capsys: pytest.
         assert result[only]
         assert not result[other]
         assert (result["interleaved"] is None) == (only == "deprivation")
+
+
+def test_two_processes_may_fill_the_same_folder(text: str, tmp_path: Path) -> None:
+    """The second waits for the cell that the first is computing, and takes what it has found."""
+    corpus = load_corpus(text)
+    options = to_flat(from_flat({"corpus": text, "max_iters": 3}))
+    begun, computed = threading.Event(), []
+
+    def compute(place: Path, settings: dict[str, Any]) -> dict[str, Any]:
+        computed.append(place)
+        begun.set()
+        time.sleep(0.3)
+        return {"figure": len(computed)}
+
+    def fill() -> dict[str, Any]:
+        return Cells(corpus, tmp_path, lambda: False).result(options, compute)
+
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(fill)
+        assert begun.wait(10)
+        second = pool.submit(fill)
+        assert first.result() == second.result() == {"figure": 1}
+    assert len(computed) == 1
+    (computed[0] / "cell.json").unlink()
+    with alone_in(computed[0]), pytest.raises(Interrupted, match="another process"):
+        Cells(corpus, tmp_path, iter([False, True]).__next__).result(options, compute)
