@@ -8,6 +8,7 @@ symbol: "before the beginning".
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from itertools import groupby
 from typing import Any
 
@@ -19,6 +20,9 @@ from torch import Tensor
 from ffseq.errors import FfseqError
 from ffseq.randomness import key, permuted
 from ffseq.splits import Segment
+
+#: Updates whose windows are drawn at once.
+TOGETHER = 16
 
 
 def contexts_at(
@@ -64,13 +68,23 @@ def training_batch(
 
 def window_positions(start: int, stop: int, *, step: int, batch_size: int, seed: int) -> NDArray[np.int64]:
     """The positions (B,) that the windows of one update predict; see `training_batch`."""
-    size = stop - start
-    numbers = np.arange(step * batch_size, (step + 1) * batch_size, dtype=np.int64)
+    some, place = divmod(step, TOGETHER)
+    own: NDArray[np.int64] = _positions(start, stop, some, batch_size, seed)[place]
+    return own
+
+
+@lru_cache(maxsize=4)
+def _positions(start: int, stop: int, some: int, batch_size: int, seed: int) -> NDArray[np.int64]:
+    """Those of TOGETHER updates, (TOGETHER, B), read-only: one by one they would be mostly calls of NumPy."""
+    size, count = stop - start, TOGETHER * batch_size
+    numbers = np.arange(some * count, (some + 1) * count, dtype=np.int64)
+    epochs = numbers // size
     positions = np.empty_like(numbers)
-    for epoch in np.unique(numbers // size):
-        rows = numbers // size == epoch
+    for epoch in range(epochs[0], epochs[-1] + 1):
+        rows = epochs == epoch
         positions[rows] = start + permuted(numbers[rows] % size, size, key(seed, "epoch", int(epoch)))
-    return positions
+    positions.flags.writeable = False
+    return positions.reshape(TOGETHER, batch_size)
 
 
 def training_strings(

@@ -248,6 +248,38 @@ def bench() -> str:
     return "\n".join(rows)
 
 
+def sleep() -> str:
+    """Bits against the length of phases, beside the best interleaved net; and what a time without negatives does."""
+    found = json.loads((HERE / "results" / "sleep.json").read_text(encoding="utf-8"))
+    rows = [
+        "| asleep | updates of a phase | bits per character | of interleaved | accuracy | in full phases | kept, KiB |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    best = found["interleaved"]
+    for row in [best | {"label": f"interleaved, {best['objective']}, stopped early"}, *found["curve"]]:
+        bits, accuracy = row["bits_per_character"], row["accuracy"]
+        length = "" if "wake" not in row else f"{row['wake']:,}"
+        label = row["label"] + ("" if row.get("offline", True) else " (not offline)")
+        if bits is None:
+            rows.append(f"| {label} | {length} | diverged | | | | |")
+            continue
+        relative = f"{bits['mean'] / best['bits_per_character']['mean']:.3f}"
+        share = "" if "wake" not in row else f"{row['share_at_full_length']:.0%}"
+        kept = "" if row["state_bytes"] is None else f"{row['state_bytes'] / 1024:,.0f}"
+        figures = f"{bits['mean']:.3f} ± {bits['sd']:.3f} | {relative} | {100 * accuracy['mean']:.1f} %"
+        rows.append(f"| {label} | {length} | {figures} | {share} | {kept} |")
+    if found["deprivation"]:
+        rows += ["", "| without negatives | before | after | lowest asleep | updates asleep until within 1 % |"]
+        rows += ["|---|---|---|---|---|"]
+    for row in found["deprivation"]:
+        stages = (row[f"bits_per_character_{stage}"] for stage in ("before", "after", "lowest_asleep"))
+        bits = " | ".join("diverged" if one is None else f"{one:.3f}" for one in stages)
+        updates = row["recovery_updates"]
+        until = f"more than {row['recovery_limit']:,}" if updates is None else f"{updates:,.0f}"
+        rows.append(f"| {row['mechanism']}, {row['length']:,} updates | {bits} | {until} |")
+    return "\n".join(rows)
+
+
 def spread(values: list[float], digits: int) -> str:
     """Mean ± standard deviation."""
     mean = f"{statistics.mean(values):.{digits}f}"
@@ -267,6 +299,7 @@ TABLES: dict[str, tuple[str, Callable[[], str]]] = {
     "dtypes": ("dtypes", dtypes),
     "time_to": ("time_to", time_to),
     "records": ("records", records),
+    "sleep": ("sleep", sleep),
 }
 
 
