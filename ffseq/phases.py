@@ -154,7 +154,12 @@ def check_phases(config: TrainConfig) -> None:
     if phases.rate_cap is not None and not 0 < phases.rate_cap < math.inf:
         raise UsageError(f"--phases.rate_cap has to be a positive number, got {phases.rate_cap}")
     if phases.kind == "sequence":
-        sequence_of(phases.sequence)
+        there = {phase for phase, _ in sequence_of(phases.sequence)}
+        if phases.mechanism != "none" and not {"wake", "sleep"} <= there:
+            raise UsageError(
+                f"--phases.mechanism {phases.mechanism} weighs wake against sleep, and {phases.sequence!r} does not "
+                "have both: leave it out, or add what is missing to --phases.sequence"
+            )
     _check_use(config)
     if phases.kind == "interleaved":
         return

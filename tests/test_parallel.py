@@ -137,6 +137,21 @@ def begun(folder: Path, *options: str) -> subprocess.Popen[str]:
     return team
 
 
+def workers_of(folder: Path) -> dict[str, Path]:
+    """The processes that learn into a run folder, as the system knows them, by rank."""
+    found = {}
+    for process in Path("/proc").iterdir():
+        try:
+            words = (process / "environ").read_bytes().split(b"\0")
+            mine = f"--out_dir\0{folder}\0".encode() in (process / "cmdline").read_bytes()
+        except OSError:
+            continue
+        rank = next((word[5:].decode() for word in words if word.startswith(b"RANK=")), None)
+        if mine and rank is not None:
+            found[rank] = process
+    return found
+
+
 def steps_of(folder: Path) -> int:
     return int(json.loads((folder / "last" / "trainer_state.json").read_text())["step"])
 
@@ -169,14 +184,12 @@ def test_when_a_process_is_killed_the_others_say_so_and_the_run_can_be_resumed(
 ) -> None:
     folder = tmp_path / "run"
     team = begun(folder, *options)
-    for process in Path("/proc").iterdir():
-        try:
-            words = (process / "environ").read_bytes().split(b"\0")
-            mine = f"--out_dir\0{folder}\0".encode() in (process / "cmdline").read_bytes()
-        except OSError:
-            continue
-        if mine and f"RANK={rank}".encode() in words:
-            os.kill(int(process.name), signal.SIGKILL)
+    workers = workers_of(folder)
+    assert set(workers) == {"0", "1"}
+    # Those that share every batch show each other their changes in memory: a file that both have mapped.
+    mapped = ["/ffseq-" in (worker / "maps").read_text() for worker in workers.values()]
+    assert mapped == [not options] * 2
+    os.kill(int(workers[rank].name), signal.SIGKILL)
     _, said = team.communicate(timeout=60)
     assert team.returncode != 0
     assert "another process of the team has ended" in said

@@ -10,6 +10,7 @@ import pytest
 import torch
 from conftest import TEXT
 
+from ffseq import training
 from ffseq.checkpoint import load_checkpoint
 from ffseq.cli import main
 from ffseq.errors import Interrupted, UsageError
@@ -149,6 +150,22 @@ def test_apart_in_time_it_learns_nearly_as_well(text: str, tmp_path: Path) -> No
     assert nothing["bits_per_character"] > apart["bits_per_character"] + 0.5
 
 
+def test_the_cap_of_the_rate_goes_by_the_length_of_the_phase_and_falls_as_the_rate_does(
+    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rates = []
+
+    def noted(optimisers: Any, layers: Any, changes: Any, rate: float, flat: Any) -> None:
+        rates.append(rate)
+
+    monkeypatch.setattr(training, "apply_changes", noted)
+    schedule = {"phases.kind": "sequence", "phases.sequence": "wake 4, sleep 2, interleaved 2", "phases.rate_cap": 0.01}
+    falling = {"learning_rate": 0.01, "warmup_iters": 0, "constant_share": 0.0, "final_rate": 0.0}
+    train(from_flat(WITHOUT | schedule | falling | {"corpus": text, "max_iters": 8, "out_dir": str(tmp_path / "run")}))
+    caps = [0.0025] * 4 + [0.005] * 2 + [0.01] * 2
+    assert rates == pytest.approx([cap * (1 - step / 8) for step, cap in enumerate(caps)])
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
@@ -158,6 +175,10 @@ def test_apart_in_time_it_learns_nearly_as_well(text: str, tmp_path: Path) -> No
         ({"phases.rate_cap": 0.0}, "--phases.rate_cap"),
         ({"phases.kind": "sequence"}, "wake 100, sleep 100"),
         ({"phases.sequence": "wake 1"}, "it goes with sequence"),
+        (
+            {"phases.kind": "sequence", "phases.sequence": "wake 2, interleaved 3", "phases.mechanism": "consolidated"},
+            "does not have both",
+        ),
         ({"phases.kind": "interleaved", "phases.wake": 3}, "does nothing with --phases.kind interleaved"),
         ({"phases.growth": 1.5}, "it goes with growing"),
         ({"num_negatives": 9}, "one negative"),
