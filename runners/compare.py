@@ -22,11 +22,12 @@ COMPARISONS: dict[str, list[str]] = {
         "aesop", "--preset", "aesop-small", "--threads", "1", "--split_rule", "hinton-tuning", "--max_iters", "2000",
         "--eval_interval", "200", "--temperature", "null", "--calibrate", "true", "--search_share", "1.0",
         "--dropouts", "0.1,0.2,0.3,0.5", "--learning_rates", "0.001,0.002,0.004,0.008", "--methods",
-        "ff-own-expected,ff-below-expected,ff-all-sampled,ff-all-expected,twin-expected,twin-sampled,random-hidden",
+        "ff-own-sampled,ff-own-expected,ff-below-sampled,ff-below-expected,ff-all-sampled,ff-all-expected,twin-expected,"
+        "twin-sampled,random-hidden",
     ],
     "aesop_book": [
         "aesop", "--preset", "aesop-book", "--threads", "1", "--search_share", "1.0", "--eval_interval", "200",
-        "--dropouts", "0.3,0.4,0.5,0.6", "--learning_rates", "0.001,0.002,0.004", "--methods",
+        "--dropouts", "0.1,0.2,0.3,0.4,0.5", "--learning_rates", "0.002,0.004,0.008", "--methods",
         "ff-own-expected,ff-below-expected,ff-all-expected,twin-expected",
     ],
 }  # fmt: skip
