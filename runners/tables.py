@@ -166,8 +166,7 @@ def stream() -> str:
 def dtypes() -> str:
     """Both types of product over the same seeds, and what bfloat16 has more or less than float32."""
     results = json.loads((HERE / "results" / "dtypes.json").read_text(encoding="utf-8"))
-    rows = ["| products | bits per character | against float32 | accuracy | seeds | seconds of learning |",
-            "|---|---|---|---|---|---|"]  # fmt: skip
+    rows = ["| products | bits per character | against float32 | accuracy | seeds |", "|---|---|---|---|---|"]
     means = {
         dtype: statistics.mean(run["bits_per_character"] for run in runs.values()) for dtype, runs in results.items()
     }
@@ -179,7 +178,6 @@ def dtypes() -> str:
             "" if dtype == "float32" else f"{means[dtype] / means['float32'] - 1:+.2%}",
             spread([100 * run["accuracy"] for run in runs], 1) + " %",
             str(len(runs)),
-            f"{statistics.mean(run['learning_seconds'] for run in runs):.0f}",
         ]
         rows.append("| " + " | ".join(cells) + " |")
     return "\n".join(rows)
