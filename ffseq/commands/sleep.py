@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from dataclasses import fields
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 from ffseq.commands.common import make_parser, make_progress, parse, print_json, print_table
 from ffseq.errors import UsageError, nearest
 from ffseq.interrupt import Interrupt
+from ffseq.leaving import in_team
 from ffseq.options import GROUPS, LARGEST, from_flat
 from ffseq.separation import MECHANISMS, Plan
 
@@ -49,7 +49,7 @@ def run(verb: str, arguments: list[str], interrupted: Interrupt) -> int:
         raise UsageError(f"--only: there is no {only!r}{nearest(only, list(PARTS))}. Known: {', '.join(PARTS)}")
     if options["corpus"] == "-":
         raise UsageError("sleep reads its text many times: give the path of a file instead of standard input")
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if in_team():
         raise UsageError("sleep trains in one process: leave torchrun out")
     from ffseq.compute import decided
     from ffseq.corpus import load_corpus
