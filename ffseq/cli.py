@@ -32,6 +32,8 @@ VERBS = {
 
 def command() -> NoReturn:
     """What `ffseq` at the console and `python -m ffseq` start: `main`, and out of the process with its status."""
+    # A module of the user's (MODULE:NAME) may lie where the command is started. Last: it hides nothing installed.
+    sys.path.append("")
     leave(main(), at_once=in_team())
 
 
