@@ -19,6 +19,7 @@ VERBS = {
     "train": "train a network on a text",
     "sample": "write text with a trained network",
     "evaluate": "measure a trained network on text it has not seen",
+    "share": "give a trained network away: into a folder, or to the Hugging Face Hub",
     "compare": "Forward-Forward, its twin by backpropagation, random layers and counting: one table",
     "sleep": "text awake, dreams asleep: how far apart in time they may be",
     "bench": "how fast it is on this machine, and how much memory it takes",
