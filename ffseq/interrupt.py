@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -37,6 +37,8 @@ class Interrupt:
     def __init__(self) -> None:
         self.requested = False
         self.at_once = False
+        #: Whether something is being drawn at the terminal that another line would tear.
+        self.draws: Callable[[], bool] = lambda: False
 
     def __call__(self) -> bool:
         """True once a stop was requested."""
@@ -62,4 +64,6 @@ class Interrupt:
             raise KeyboardInterrupt
         self.requested = True
         if sys.stderr.isatty():
-            os.write(sys.stderr.fileno(), b"\nffseq: stopping as soon as everything is saved; once more: stop now\n")
+            message = b"ffseq: stopping when all is saved; once more: stop now"
+            # A table is drawn from its last line, which is empty, upwards: nothing but that line may change.
+            os.write(sys.stderr.fileno(), b"\r\x1b[2K" + message if self.draws() else b"\n" + message + b"\n")

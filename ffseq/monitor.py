@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import math
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ffseq.board import Board
 from ffseq.config import TrainConfig
 from ffseq.corpus import Corpus, Segment
 from ffseq.errors import FfseqError
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
 
 #: Validation symbols scored in one evaluation during training, at most.
 VALIDATION_SYMBOLS = 200_000
+#: Seconds between two drawings of the table at a terminal.
+REDRAWN = 0.25
 #: Training symbols on which dead units are counted where there is no validation text.
 MONITORED_SYMBOLS = 4_096
 
@@ -58,6 +62,9 @@ class Monitor:
     leads: bool
     tracker: Told | None = None
     _warned: bool = field(default=False, init=False)
+    #: What the last line of the log said, and when the table was drawn.
+    _latest: dict[str, Any] = field(default_factory=dict, init=False)
+    _drawn: float = field(default=-math.inf, init=False)
 
     def log(self, state: State, means: Means, moment: Moment, done: float) -> None:
         """A line of the log and the line of progress. means: of the updates since the last; done: share of the run.
@@ -78,17 +85,42 @@ class Monitor:
             negative_goodness=negative,
             **({"phase": moment.phase, "nights": moment.nights} if phased else {}),
         )
-        rate = self._seen(state) / max(state.seconds, 1e-9)
-        left = state.seconds / done - state.seconds if done else 0.0
-        validation = "" if state.validation_bits is None else f"  validation {state.validation_bits:.3f}"
-        phase = ""
-        if phased:
-            phase = f"  {moment.phase} {moment.since + 1:,} of {moment.length:,}, night {moment.nights:,}"
+        self._latest = {"train": bits, "positive": positive, "negative": negative}
+        if self.progress.live:
+            return
+        board = self._board(state, moment, done)
+        phase = f"  {board.phase}" if board.phase else ""
+        validation = "" if board.validation is None else f"  validation {board.validation:.3f}"
         train = "-" if bits is None else f"{bits:.3f}"
         self.progress.status(
-            f"{state.step:>6,} of {self.config.run.max_iters:,}{phase}  {rate:,.0f} characters/s  "
-            f"{duration(left)} left  bits per character: train {train}{validation}  "
+            f"{board.step:>6,} of {board.total:,}{phase}  {board.rate:,.0f} characters/s  "
+            f"{duration(board.left)} left  bits per character: train {train}{validation}  "
             f"goodness +/-: {goodness_in_words(positive, negative)}"
+        )
+
+    def draw(self, state: State, moment: Moment, done: float) -> None:
+        """Renew the table at a terminal, a few times a second, and at the end of the run."""
+        now = time.monotonic()
+        if self.leads and self.progress.live and (now - self._drawn >= REDRAWN or done >= 1):
+            self.progress.table(self._board(state, moment, done).drawn())
+            self._drawn = now
+
+    def _board(self, state: State, moment: Moment, done: float) -> Board:
+        phased = self.config.phases.kind != "interleaved"
+        phase = f"{moment.phase} {moment.since + 1:,} of {moment.length:,}, night {moment.nights:,}" if phased else ""
+        names = ["memory"] if self.network.memory is not None else []
+        latest: dict[str, Any] = {"train": None, "positive": None, "negative": None} | self._latest
+        return Board(
+            step=state.step,
+            total=self.config.run.max_iters or 0,
+            done=done,
+            left=state.seconds / done - state.seconds if done else 0.0,
+            rate=self._seen(state) / max(state.seconds, 1e-9),
+            phase=phase,
+            validation=state.validation_bits,
+            best=state.best_bits,
+            layers=[*names, *(f"layer {number + 1}" for number in range(len(self.network.layers)))],
+            **latest,
         )
 
     def evaluate(self, state: State) -> bool:

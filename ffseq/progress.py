@@ -1,11 +1,18 @@
-"""What a long job says while it works, on standard error: one line that renews itself at a terminal, else lines."""
+"""What a long job says while it works, on standard error: at a terminal a line or a table that renews itself, else
+lines.
+"""
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 import time
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.live import Live
 
 
 def duration(seconds: float) -> str:
@@ -28,21 +35,64 @@ class Progress:
     def __init__(self, *, quiet: bool = False, stream: TextIO | None = None, plain_interval: float = 5.0) -> None:
         self.quiet = quiet
         self.stream = stream or sys.stderr
-        self.live = not quiet and self.stream.isatty()
+        self.live = not quiet and self.stream.isatty() and os.environ.get("TERM") not in ("dumb", "unknown")
         self.plain_interval = plain_interval
         self._last = 0.0
         self._width = 0
+        self._table: Live | None = None
+
+    @property
+    def draws(self) -> bool:
+        """Whether a table is being renewed: whoever writes to the terminal now tears it."""
+        return self._table is not None
 
     def say(self, text: str) -> None:
-        """A line that stays."""
-        if not self.quiet:
-            self._clear()
-            self._write(text + "\n")
+        """A line that stays; above the table, if there is one."""
+        if self.quiet:
+            return
+        if self._table is not None:
+            try:
+                self._table.console.print(text, markup=False, soft_wrap=True)
+            except OSError:
+                self.quiet = True
+            return
+        self._clear()
+        self._write(text + "\n")
+
+    def table(self, drawn: RenderableType) -> None:
+        """A table about now, renewed in place, until `status` tells of something else or `close`. Only at a terminal.
+
+        Whoever shows one has to see to `close`: a terminal hides its cursor meanwhile.
+        """
+        if not self.live or self.quiet:
+            return
+        from rich.console import Console
+        from rich.live import Live
+
+        try:
+            if self._table is None:
+                self._clear()
+                console = Console(file=self.stream, highlight=False)
+                self._table = Live(console=console, auto_refresh=False, redirect_stdout=False, redirect_stderr=False)
+                self._table.start()
+            self._table.update(drawn, refresh=True)
+        except OSError:
+            self.quiet = True
+
+    def close(self) -> None:
+        """Leave the table as it stands, and the terminal as it was."""
+        table, self._table = self._table, None
+        if table is not None:
+            try:
+                table.stop()
+            except OSError:
+                self.quiet = True
 
     def status(self, text: str) -> None:
         """A line about now: renewed in place at a terminal; in a pipe written every few seconds."""
         if self.quiet:
             return
+        self.close()
         now = time.monotonic()
         if self.live:
             if now - self._last >= 0.1:

@@ -158,7 +158,10 @@ def _run(trainer: Trainer, preset: str | None, interrupted: Callable[[], bool], 
 
 def _learn(trainer: Trainer, interrupted: Callable[[], bool]) -> bool:
     """Whether the run was finished, and not interrupted."""
-    done = trainer.run(interrupted)
+    try:
+        done = trainer.run(interrupted)
+    finally:
+        trainer.progress.close()
     if trainer.team is not None:
         trainer.team.part()
     return done

@@ -153,6 +153,7 @@ class Trainer:
             if evaluate or decision.save:
                 self.save("last")
                 saved = time.monotonic()
+            self.monitor.draw(state, moment, self._share_done())
         return True
 
     def _gather(self) -> None:

@@ -41,6 +41,7 @@ def run(verb: str, arguments: list[str], interrupted: Interrupt) -> int:
     from ffseq.scoring import sample_of
 
     progress = make_progress(options)
+    interrupted.draws = lambda: progress.draws
     as_json = options["json"]
     config = from_flat({k: v for k, v in options.items() if k not in ("json", "quiet", "preset")})
     result = train(config, preset=options["preset"], progress=progress, interrupted=interrupted)
