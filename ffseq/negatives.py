@@ -30,12 +30,17 @@ from ffseq.randomness import drawn
 class Negatives:
     """Negatives of a batch.
 
-    weights: (B, V) float32, rows sum to one. log_q: (B, V) float32, natural log of the probability with which the
-    source draws each candidate, or None where the source has no such distribution (argmax).
+    weights: (B, V) float32, rows sum to one. q: (B, V) float32, the probability with which the source draws each
+    candidate, or None where the source has no such distribution (argmax).
     """
 
     weights: Tensor
-    log_q: Tensor | None
+    q: Tensor | None
+
+    @property
+    def log_q(self) -> Tensor | None:
+        """Natural log of q (B, V); only some objectives look at it."""
+        return None if self.q is None else self.q.clamp(min=1e-30).log()
 
 
 def draw(
@@ -71,7 +76,7 @@ def draw(
         log_q = log_q.scatter(1, targets[:, None], -torch.inf)
     q = torch.softmax(log_q, 1)
     weights = q if source == "expected" else _counts(sampled(q, count, generator), q)
-    return Negatives(weights, q.clamp(min=1e-30).log())
+    return Negatives(weights, q)
 
 
 def corrupt(contexts: Tensor, alphabet_size: int, share: float, generator: torch.Generator | None) -> Tensor:

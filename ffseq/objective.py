@@ -130,9 +130,10 @@ def signal(
         pull = weights * alpha * torch.sigmoid(alpha * (scores - scores.gather(1, index)))
         return (-pull).scatter_add_(1, index, pull.sum(1, keepdim=True)), None
     if objective == "nce":
-        if negatives.log_q is None:
+        log_q = negatives.log_q
+        if log_q is None:
             raise ValueError("nce needs log_q")
-        z = scores - negatives.log_q
+        z = scores - log_q
     else:
         z = scores - threshold
     up = torch.sigmoid(-z.gather(1, index))

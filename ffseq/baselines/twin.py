@@ -69,7 +69,6 @@ def backpropagate(
             weight.requires_grad_(False)
     changes = [{name: next(found) for name in layer} for layer in learned]
     changes = [{name: change for name, change in layer.items() if change is not None} for layer in changes]
-    means = [means_of(own.detach(), targets, negatives) for own in goodness]
-    positive, negative = (torch.stack(side) for side in zip(*means, strict=True))
+    positive, negative = means_of(torch.stack([own.detach() for own in goodness]), targets, negatives)
     total = total.detach()
     return Update(changes, *bits_under(network, total, targets, black_box), positive, negative, total[:batch])
