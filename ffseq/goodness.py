@@ -8,8 +8,11 @@ the layer as a vector E_c, a row of `candidates` (V, H). Two ways to say how wel
     squares     G(c) = κ Σ_j [u_j > 0] (a_j + E_cj)²  =  κ (Σ_j u_j²  +  2 u · E_c  +  [u > 0] · E_c²)
 
 `squares` is Hinton's sum of squared activities (arXiv 2212.13345, section 2) of a layer to which the candidate is a
-further input, with the gate held where the context put it; `agreement` is its first-order part. Everything here is a
-pure function; the derivatives are written out and tested against autograd.
+further input, with the gate held where the context put it; `agreement` is its first-order part. A third way is yours:
+
+    MODULE:NAME a `GoodnessFunction`     G(c) = κ g(u, E)(c) + e_c
+
+Everything here is a pure function; the derivatives are written out and tested against autograd (`check_goodness`).
 
 Shape letters: B positions in a batch, V alphabet size, H units.
 """
@@ -17,12 +20,16 @@ Shape letters: B positions in a batch, V alphabet size, H units.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from torch import Tensor
 
-from ffseq.config import Goodness
+from ffseq.config import GOODNESS, Goodness
+from ffseq.errors import FfseqError, UsageError
+from ffseq.own import imported, is_own
 
 
 @dataclass(frozen=True)
@@ -36,6 +43,59 @@ class Activity:
     scale: float = 1.0
 
 
+@dataclass(frozen=True)
+class GoodnessFunction:
+    """A goodness g of your own, with its derivatives in closed form; products may be in bfloat16.
+
+    value: from u (B, H), nowhere negative, and E (V, H) to g (B, V). activity_change and candidate_change: from u, E
+    and the signal s (B, V) to Σ_c s(c) ∂g(c)/∂u (B, H) and Σ_b s(c) ∂g(c)/∂E (V, H).
+    """
+
+    value: Callable[[Tensor, Tensor], Tensor]
+    activity_change: Callable[[Tensor, Tensor, Tensor], Tensor]
+    candidate_change: Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
+@cache
+def own_goodness(name: str) -> GoodnessFunction:
+    """The goodness function called MODULE:NAME. Raises UsageError where it is none."""
+    found = imported("--goodness", name, GOODNESS)
+    if not isinstance(found, GoodnessFunction):
+        raise UsageError(f"--goodness {name} is a {type(found).__name__}, not a ffseq.goodness.GoodnessFunction")
+    return found
+
+
+def check_goodness(function: GoodnessFunction, *, seed: int = 0) -> None:
+    """Compare the closed-form derivatives of a goodness function of your own with autograd, in float64.
+
+    Raises FfseqError that says which is wrong, and by how much.
+
+    >>> check_goodness(GoodnessFunction(lambda u, E: u @ E.t(), lambda u, E, s: s @ E, lambda u, E, s: s.t() @ u))
+    """
+    random = torch.Generator().manual_seed(seed)
+    positions, size, units = 5, 4, 6
+    u = torch.randn(positions, units, generator=random, dtype=torch.float64).relu_().requires_grad_()
+    candidates = torch.randn(size, units, generator=random, dtype=torch.float64, requires_grad=True)
+    signal = torch.randn(positions, size, generator=random, dtype=torch.float64)
+    value = function.value(u, candidates)
+    _check_shape("value", value, (positions, size))
+    found = torch.autograd.grad((signal * value).sum(), (u, candidates))
+    given = (u.detach(), candidates.detach(), signal)
+    for name, expected in zip(("activity_change", "candidate_change"), found, strict=True):
+        change = getattr(function, name)(*given)
+        _check_shape(name, change, tuple(expected.shape))
+        on = given[0] > 0 if name == "activity_change" else torch.ones_like(expected, dtype=torch.bool)
+        # Units that are off do not learn, whatever the derivative there.
+        wrong = float((change - expected)[on].abs().max())
+        if not wrong <= 1e-9 * max(1.0, float(expected.abs().max())):
+            raise FfseqError(f"{name} is not the derivative of value: it differs from autograd's by up to {wrong:.3g}")
+
+
+def _check_shape(name: str, found: Tensor, expected: tuple[int, ...]) -> None:
+    if tuple(found.shape) != expected:
+        raise FfseqError(f"{name} has to return a tensor of shape {expected}, not {tuple(found.shape)}")
+
+
 def normalised(units: Tensor) -> Tensor:
     """Activity (B, H) divided by its root mean square over the units, in the same dtype."""
     norm: Tensor = torch.linalg.vector_norm(units, dim=1, keepdim=True)
@@ -46,7 +106,8 @@ def normalised(units: Tensor) -> Tensor:
 def goodness(kind: Goodness, activity: Activity, candidates: Tensor, candidate_bias: Tensor) -> Tensor:
     """Goodness of every candidate (B, V), in the dtype of the bias.
 
-    candidates: E (V, H), float32 or in the dtype of the activity; candidate_bias: e (V,) float32, added by `agreement`.
+    candidates: E (V, H), float32 or in the dtype of the activity; candidate_bias: e (V,) float32, which `squares` does
+    not add.
 
     >>> activity = Activity(torch.tensor([[1.0, 0.0]]))
     >>> E = torch.tensor([[3.0, 5.0], [0.5, 1.0]])
@@ -58,6 +119,9 @@ def goodness(kind: Goodness, activity: Activity, candidates: Tensor, candidate_b
     # In training a product may round to the three digits of bfloat16: far less than what sampling a batch leaves open.
     # Figures are computed in float32. Sums of squares, large and the same for all candidates, never round.
     units, weights = activity.units, candidates.to(activity.units.dtype)
+    if is_own(kind):
+        value = own_goodness(kind).value(units, weights).to(candidate_bias.dtype)
+        return torch.add(candidate_bias, value, alpha=activity.scale)
     cross = (units @ weights.t()).to(candidate_bias.dtype)
     if kind == "agreement":
         return torch.add(candidate_bias, cross, alpha=activity.scale)
@@ -73,7 +137,11 @@ def pre_activity_change(kind: Goodness, activity: Activity, candidates: Tensor, 
     """
     units = activity.units
     scaled = signal * activity.scale
-    change = scaled.to(units.dtype) @ candidates.to(units.dtype)
+    if is_own(kind):
+        change = own_goodness(kind).activity_change(units, candidates.to(units.dtype), scaled.to(units.dtype))
+        change = change.to(units.dtype)
+    else:
+        change = scaled.to(units.dtype) @ candidates.to(units.dtype)
     if kind == "squares":
         change.addcmul_(units, scaled.sum(1, keepdim=True).to(units.dtype)).mul_(2)
     # The derivative of ReLU: what comes from units that are not on is nothing.
@@ -87,6 +155,9 @@ def candidate_change(kind: Goodness, activity: Activity, candidates: Tensor, sig
     agreement: ΔE = κ sᵀ u.  squares: ΔE = 2 κ (sᵀ u + (sᵀ [u > 0]) ∘ E).
     """
     units = activity.units
+    if is_own(kind):
+        scaled = (signal * activity.scale).to(units.dtype)
+        return own_goodness(kind).candidate_change(units, candidates.to(units.dtype), scaled)
     rows = (signal * activity.scale).to(units.dtype).t()
     change: Tensor = rows @ units
     if kind == "agreement":

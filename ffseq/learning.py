@@ -260,9 +260,9 @@ def layer_signal(
 def threshold_of(network: SequenceNetwork, learning: LearningConfig, layers: int) -> float:
     """θ for a score summed over so many layers.
 
-    By default 0 for `agreement`, whose goodness has either sign, and the number of units in the score for `squares`
-    (a mean square of one for each unit, as in Hinton's experiments).
+    By default the number of units in the score for `squares` (a mean square of one for each unit, as in Hinton's
+    experiments), else 0: the goodness of `agreement` has either sign.
     """
     if learning.threshold is not None:
         return learning.threshold
-    return 0.0 if network.config.goodness == "agreement" else float(layers * (network.config.units or 0))
+    return float(layers * (network.config.units or 0)) if network.config.goodness == "squares" else 0.0
