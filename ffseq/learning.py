@@ -164,10 +164,9 @@ def learn(
             for layer, below, activity in network.upward(contexts, past=begin[1], drop=drop, random=random):
                 let_learn(layer, below, activity, shared)
                 means.append(means_of(goodness_of(layer, activity)[None], targets, negatives))
-        for layer, below, activity, _ in waiting:
+        for layer, below, activity, own in waiting:
             let_learn(layer, below, activity, shared)
-        if waiting:
-            means.append(means_of(torch.stack([own for *_, own in waiting]), targets, negatives))
+            means.append(means_of(own[None], targets, negatives))
     positive, negative = (torch.cat(side) for side in zip(*means, strict=True))
     if entering is not None:
         positive, negative = torch.cat([entering.positive, positive]), torch.cat([entering.negative, negative])
