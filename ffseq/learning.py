@@ -152,7 +152,7 @@ def learn(
         score, count = (own, 1) if learning.scope == "own" else (total, number)
         shared, negatives = signal_of(score, count)
         let_learn(layer, below, activity, shared)
-        means.append(means_of(own[None], targets, negatives))
+        means.append(means_of(own, targets, negatives))
     assert total is not None
     if learning.scope == "all":
         shared, negatives = signal_of(total, number)
@@ -163,11 +163,11 @@ def learn(
                 random.set_state(begin[0])
             for layer, below, activity in network.upward(contexts, past=begin[1], drop=drop, random=random):
                 let_learn(layer, below, activity, shared)
-                means.append(means_of(goodness_of(layer, activity)[None], targets, negatives))
+                means.append(means_of(goodness_of(layer, activity), targets, negatives))
         for layer, below, activity, own in waiting:
             let_learn(layer, below, activity, shared)
-            means.append(means_of(own[None], targets, negatives))
-    positive, negative = (torch.cat(side) for side in zip(*means, strict=True))
+            means.append(means_of(own, targets, negatives))
+    positive, negative = (torch.stack(side) for side in zip(*means, strict=True))
     if entering is not None:
         positive, negative = torch.cat([entering.positive, positive]), torch.cat([entering.negative, negative])
     units = None
@@ -194,10 +194,9 @@ def _change(
 
 
 def means_of(own: Tensor, targets: Tensor, negatives: Negatives) -> tuple[Tensor, Tensor]:
-    """Mean goodness of positives and of negatives in L layers, (L,) each, from their goodness (L, B or 2B, V)."""
+    """Mean goodness of positives and of negatives in a layer, from its goodness (B or 2B, V)."""
     batch = targets.shape[0]
-    real = own[:, :batch].gather(2, targets[None, :, None].expand(len(own), -1, -1))
-    return real.mean((1, 2)), (own[:, -batch:] * negatives.weights).sum((1, 2)) / batch
+    return own[:batch].gather(1, targets[:, None]).mean(), (own[-batch:] * negatives.weights).sum(1).mean()
 
 
 def bits_under(

@@ -48,8 +48,6 @@ CANDIDATES: dict[str, dict[str, Any]] = {
     "twin, likelihood": {"method": "twin", "objective": "likelihood"},
     "twin, 6000 updates": {"method": "twin", "max_iters": 6000},
     "twin, 3000 updates": {"method": "twin", "max_iters": 3000},
-    "own": {"scope": "own"},
-    "own, 6000 updates": {"scope": "own", "max_iters": 6000},
 }
 
 

@@ -69,6 +69,7 @@ def backpropagate(
             weight.requires_grad_(False)
     changes = [{name: next(found) for name in layer} for layer in learned]
     changes = [{name: change for name, change in layer.items() if change is not None} for layer in changes]
-    positive, negative = means_of(torch.stack([own.detach() for own in goodness]), targets, negatives)
+    means = [means_of(own.detach(), targets, negatives) for own in goodness]
+    positive, negative = (torch.stack(side) for side in zip(*means, strict=True))
     total = total.detach()
     return Update(changes, *bits_under(network, total, targets, black_box), positive, negative, total[:batch])
