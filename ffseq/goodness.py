@@ -12,8 +12,8 @@ further input, with the gate held where the context put it; `agreement` is its f
 
     MODULE:NAME a `GoodnessFunction`     G(c) = κ g(u, E)(c) + e_c
 
-Everything here is a pure function; the derivatives are written out and tested against autograd, and yours can be checked
-against differences (ffseq/derivatives.py).
+Everything here is a pure function; the derivatives are written out and tested against autograd, and yours can be
+checked against differences (ffseq/derivatives.py).
 
 Shape letters: B positions in a batch, V alphabet size, H units.
 """
