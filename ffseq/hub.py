@@ -74,7 +74,7 @@ def _explained(repo: str, purpose: str) -> Iterator[None]:
     """Turn what the Hub's client raises into a sentence, and keep its bars off the terminal: networks are small, and
     what is refused is one line. Raises FfseqError.
     """
-    from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+    from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
     shown = not are_progress_bars_disabled()
     if shown:
