@@ -42,6 +42,7 @@ CORPORA: dict[str, list[str]] = {
 #: What was fitted, or searched, for Forward-Forward in a preset: the twin's own, fitted or searched alike.
 OWN: dict[tuple[str, str], list[str]] = {
     ("aesop-book", "twin"): ["--learning_rate", "0.002", "--dropout", "0.3"],
+    ("tinyshakespeare", "twin"): ["--temperature", "1.053", "--gains", "1.41,1.14,1.06,.68,.72,.77,.98,.96"],
     ("tinyshakespeare", "twin-equal-work"): ["--temperature", "1.053", "--gains", "1.41,1.14,1.06,.68,.72,.77,.98,.96"],
 }
 METHODS: dict[str, list[str]] = {"ff": [], "twin": ["--method", "twin"], "twin-equal-work": ["--method", "twin"]}
