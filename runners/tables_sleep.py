@@ -13,8 +13,9 @@ def sleep() -> str:
     """Bits against the length of phases, beside the best interleaved net; and what a time without negatives does."""
     parts = json.loads((RESULTS / "sleep.json").read_text(encoding="utf-8"))
     rows = [
-        "| asleep | updates of a phase | bits per character | of interleaved | accuracy | in full phases | kept, KiB |",
-        "|---|---|---|---|---|---|---|",
+        "| corpus | asleep | updates of a phase | bits per character | of interleaved | accuracy | in full phases | "
+        "kept, KiB |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     said = []
     for found in parts.values():
@@ -25,7 +26,7 @@ def sleep() -> str:
         if best not in said:  # parts that share their interleaved nets need them once
             said.append(best)
             lines = [best | {"label": f"interleaved, {best['objective']}, stopped early"}, *lines]
-        rows += [separation(row, best["bits_per_character"]["mean"]) for row in lines]
+        rows += [f"| {found['corpus']} " + separation(row, best["bits_per_character"]["mean"]) for row in lines]
     deprived = [row for found in parts.values() for row in found["deprivation"]]
     if deprived:
         rows += ["", "| without negatives | before | after | lowest asleep | updates asleep until within 1 % |"]
