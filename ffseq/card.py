@@ -47,7 +47,7 @@ def model_card(
     settings = config.get("options")
     network = NetworkConfig(**config["network"])
     title = str((config.get("corpus") or {}).get("name") or (result or {}).get("corpus") or "a text")
-    parts = [_header(settings, license), f"# Forward-Forward, trained on {title}", _about(network, symbols, parameters)]
+    parts = [_header(license), f"# Forward-Forward, trained on {title}", _about(network, symbols, parameters)]
     parts += ["## Figures", _figures(result)]
     parts += ["## Data", _data(config, result, symbols)]
     if settings is not None:
@@ -58,13 +58,10 @@ def model_card(
     return "\n\n".join(parts) + "\n"
 
 
-def _header(settings: dict[str, Any] | None, license: str | None) -> str:
+def _header(license: str | None) -> str:
     header: dict[str, Any] = {"library_name": "ffseq", "pipeline_tag": "text-generation", "tags": TAGS}
     if license is not None:
         header["license"] = license
-    source = settings["corpus"] if settings is not None else ""
-    if source.startswith("hub:"):
-        header["datasets"] = [source.split(":")[1]]
     return "---\n" + yaml.safe_dump(header, sort_keys=False) + "---"
 
 

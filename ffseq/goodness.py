@@ -12,7 +12,8 @@ further input, with the gate held where the context put it; `agreement` is its f
 
     MODULE:NAME a `GoodnessFunction`     G(c) = κ g(u, E)(c) + e_c
 
-Everything here is a pure function; the derivatives are written out and tested against autograd (`check_goodness`).
+Everything here is a pure function; the derivatives are written out and tested against autograd, and yours can be
+checked against differences (ffseq/derivatives.py).
 
 Shape letters: B positions in a batch, V alphabet size, H units.
 """
@@ -28,7 +29,7 @@ import torch
 from torch import Tensor
 
 from ffseq.config import GOODNESS, Goodness
-from ffseq.errors import FfseqError, UsageError
+from ffseq.errors import UsageError
 from ffseq.own import imported, is_own
 
 
@@ -63,37 +64,6 @@ def own_goodness(name: str) -> GoodnessFunction:
     if not isinstance(found, GoodnessFunction):
         raise UsageError(f"--goodness {name} is a {type(found).__name__}, not a ffseq.goodness.GoodnessFunction")
     return found
-
-
-def check_goodness(function: GoodnessFunction, *, seed: int = 0) -> None:
-    """Compare the closed-form derivatives of a goodness function of your own with autograd, in float64.
-
-    Raises FfseqError that says which is wrong, and by how much.
-
-    >>> check_goodness(GoodnessFunction(lambda u, E: u @ E.t(), lambda u, E, s: s @ E, lambda u, E, s: s.t() @ u))
-    """
-    random = torch.Generator().manual_seed(seed)
-    positions, size, units = 5, 4, 6
-    u = torch.randn(positions, units, generator=random, dtype=torch.float64).relu_().requires_grad_()
-    candidates = torch.randn(size, units, generator=random, dtype=torch.float64, requires_grad=True)
-    signal = torch.randn(positions, size, generator=random, dtype=torch.float64)
-    value = function.value(u, candidates)
-    _check_shape("value", value, (positions, size))
-    found = torch.autograd.grad((signal * value).sum(), (u, candidates))
-    given = (u.detach(), candidates.detach(), signal)
-    for name, expected in zip(("activity_change", "candidate_change"), found, strict=True):
-        change = getattr(function, name)(*given)
-        _check_shape(name, change, tuple(expected.shape))
-        on = given[0] > 0 if name == "activity_change" else torch.ones_like(expected, dtype=torch.bool)
-        # Units that are off do not learn, whatever the derivative there.
-        wrong = float((change - expected)[on].abs().max())
-        if not wrong <= 1e-9 * max(1.0, float(expected.abs().max())):
-            raise FfseqError(f"{name} is not the derivative of value: it differs from autograd's by up to {wrong:.3g}")
-
-
-def _check_shape(name: str, found: Tensor, expected: tuple[int, ...]) -> None:
-    if tuple(found.shape) != expected:
-        raise FfseqError(f"{name} has to return a tensor of shape {expected}, not {tuple(found.shape)}")
 
 
 def normalised(units: Tensor) -> Tensor:

@@ -71,13 +71,23 @@ def pushed(folder: Path, repo: str, *, message: str, private: bool | None = None
 
 @contextmanager
 def _explained(repo: str, purpose: str) -> Iterator[None]:
-    """Turn what the Hub's client raises into a sentence. Raises FfseqError."""
+    """Turn what the Hub's client raises into a sentence, and keep its bars off the terminal: networks are small, and
+    what is refused is one line. Raises FfseqError.
+    """
+    from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+
+    shown = not are_progress_bars_disabled()
+    if shown:
+        disable_progress_bars()
     try:
         yield
     except FfseqError:
         raise
     except Exception as error:  # its client's errors, and those of whichever HTTP library it uses
         raise FfseqError(f"{repo} on the Hub: {_reason(error, purpose)}") from error
+    finally:
+        if shown:
+            enable_progress_bars()
 
 
 def _reason(error: Exception, purpose: str) -> str:

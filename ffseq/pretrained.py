@@ -21,6 +21,7 @@ from ffseq.checkpoint import Checkpoint, load_checkpoint, resolve_run, save_chec
 from ffseq.config import NetworkConfig
 from ffseq.errors import FfseqError
 from ffseq.hub import is_repo, pulled, pushed, repo_of
+from ffseq.own import is_own
 from ffseq.passes import Tables
 
 
@@ -71,8 +72,7 @@ class Pretrained(nn.Module):
             repo = str(path)
         if repo is None:
             return cls.from_checkpoint(checkpoint_of(path))
-        folder = pulled(repo, revision=revision, token=token, cache_dir=cache_dir)
-        return cls.from_checkpoint(load_checkpoint(folder))
+        return cls.from_checkpoint(_of_hub(repo, revision=revision, token=token, cache_dir=cache_dir))
 
     def save_pretrained(
         self, path: str | Path, *, repo_id: str | None = None, push_to_hub: bool = False, **options: Any
@@ -124,4 +124,18 @@ class Pretrained(nn.Module):
 def checkpoint_of(run: str | Path) -> Checkpoint:
     """The checkpoint that RUN means: of a run folder, a checkpoint folder, or hub:owner/name. Raises FfseqError."""
     repo = repo_of(str(run))
-    return load_checkpoint(resolve_run(Path(run)) if repo is None else pulled(repo))
+    return load_checkpoint(resolve_run(Path(run))) if repo is None else _of_hub(repo)
+
+
+def _of_hub(repo: str, **options: Any) -> Checkpoint:
+    """A checkpoint of the Hub. Raises FfseqError, also where it names code: strangers do not choose what runs here."""
+    folder = pulled(repo, **options)
+    checkpoint = load_checkpoint(folder)
+    network = checkpoint.config.get("network") or {}
+    named = [name for name in (network.get("goodness"), network.get("black_box")) if isinstance(name, str)]
+    for name in filter(is_own, named):
+        raise FfseqError(
+            f"{repo} on the Hub names code of its own, {name}, which would be run: if you trust it, load the folder "
+            f"{folder}"
+        )
+    return checkpoint

@@ -51,7 +51,7 @@ def without_paths(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def _named(source: str) -> str:
-    return source if source in catalogue() or source == "-" or source.startswith("hub:") else Path(source).name
+    return source if source in catalogue() or source == "-" else Path(source).name
 
 
 def result_of(checkpoint: Checkpoint) -> dict[str, Any] | None:

@@ -13,8 +13,9 @@ from conftest import QUICK, as_json, refused, small_network
 
 from ffseq.baselines.twin import backpropagate
 from ffseq.config import LearningConfig
+from ffseq.derivatives import check_goodness
 from ffseq.errors import FfseqError, UsageError
-from ffseq.goodness import GoodnessFunction, check_goodness, own_goodness
+from ffseq.goodness import GoodnessFunction, own_goodness
 from ffseq.incremental import next_scores
 from ffseq.learning import learn
 from ffseq.negatives import draw, own_source

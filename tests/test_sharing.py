@@ -17,7 +17,7 @@ import yaml
 from conftest import as_json, refused, small_network
 
 from ffseq.card import model_card
-from ffseq.checkpoint import load_checkpoint
+from ffseq.checkpoint import load_checkpoint, save_checkpoint
 from ffseq.cli import main
 from ffseq.errors import FfseqError
 from ffseq.network import SequenceNetwork
@@ -144,7 +144,6 @@ def test_share_a_run_and_use_it_from_there(
     # The card says what result.json says.
     card, result = files["README.md"].decode(), json.loads((Path(run_folder) / "result.json").read_text())
     assert header(card) | {"library_name": "ffseq", "license": "mit", "pipeline_tag": "text-generation"} == header(card)
-    assert "datasets" not in header(card)
     assert f"| this network | {result['bits_per_character']:.3f} | {result['accuracy']:.1%} |" in card
     floor = result["floors"]["kneser_ney"]
     assert f"| Kneser-Ney, order {floor['order']} | {floor['bits_per_character']:.3f} |" in card
@@ -181,6 +180,20 @@ def test_what_the_hub_refuses_is_a_sentence(
     assert "hub:owner/name" in refused(capsys, "sample", "hub:cats", status=2)
 
 
+@pytest.mark.parametrize("named", [{"goodness": "os:system"}, {"black_box": "os:system"}])
+def test_a_network_of_the_hub_does_not_name_code_to_be_run(
+    named: dict[str, str], hub: dict[str, dict[str, bytes]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small_network().save_pretrained(tmp_path / "net")
+    there = load_checkpoint(tmp_path / "net")
+    config = there.config | {"network": there.config["network"] | named}
+    save_checkpoint(tmp_path / "net", config=config, model=there.model, alphabet=there.alphabet)
+    hub["someone/net"] = {path.name: path.read_bytes() for path in (tmp_path / "net").iterdir()}
+    with pytest.raises(FfseqError, match="names code of its own, os:system"):
+        SequenceNetwork.from_pretrained("someone/net")
+    assert "names code of its own" in refused(capsys, "sample", "hub:someone/net", status=1)
+
+
 def test_share_into_a_folder(run_folder: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     to = str(tmp_path / "shared")
     assert as_json(capsys, "share", run_folder, "--to", to)["to"] == to
@@ -209,7 +222,6 @@ def test_share_into_a_folder(run_folder: str, tmp_path: Path, capsys: pytest.Cap
         ({"scope": "below"}, "that of the layers below"),
         ({"method": "twin"}, "By **backpropagation**"),
         ({"hidden": "random"}, "stayed as they were drawn"),
-        ({"corpus": "hub:someone/texts:main:text"}, "datasets:\n- someone/texts\n"),
     ],
 )
 def test_the_card_says_how_local_learning_was(options: dict[str, str], words: str) -> None:

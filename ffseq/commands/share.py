@@ -43,10 +43,6 @@ def run(verb: str, arguments: list[str], interrupted: Interrupt) -> int:
             "files": write_shared(source, folder, name=folder.name, license=license),
         }
     else:
-        if options["quiet"]:
-            from huggingface_hub.utils.tqdm import disable_progress_bars
-
-            disable_progress_bars()
         with TemporaryDirectory() as scratch:
             folder = Path(scratch) / "network"
             files = write_shared(source, folder, name=repo, license=license)
