@@ -1,4 +1,4 @@
-"""The live table of a run at a terminal: where it is, how fast, how well it predicts, and the goodness in every layer."""
+"""The live table of a run at a terminal: where it is, how fast, how well it predicts, the goodness in every layer."""
 
 from __future__ import annotations
 

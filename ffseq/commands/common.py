@@ -17,6 +17,10 @@ from ffseq.progress import Progress
 set_parsing_settings(docstring_parse_attribute_docstrings=True)
 
 
+#: Options of a verb whose usage names them all, at most.
+SHORT = 20
+
+
 class _Help(DefaultHelpFormatter):
     """Help for people: what an option does and its default; its choices stand beside its name already."""
 
@@ -47,6 +51,10 @@ def add_compute_options(parser: ArgumentParser) -> None:
 
 def parse(parser: ArgumentParser, arguments: list[str]) -> dict[str, Any]:
     """The options as a dictionary. Raises UsageError with one sentence instead of printing the whole usage."""
+    if len(parser._actions) > SHORT:
+        # Every option once more, without what it does, would fill the screen before the first word about any.
+        named = (action.dest.upper() for action in parser._actions if not action.option_strings)
+        parser.usage = " ".join([parser.prog, *(f"[{name}]" for name in named), "[--OPTION VALUE ...]"])
     try:
         parsed = parser.parse_args(arguments)
         return {key: value for key, value in parsed.items() if not isinstance(value, Namespace)}

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from argparse import SUPPRESS
 from itertools import zip_longest
+from pathlib import Path
 from typing import Any
 
 from jsonargparse import ArgumentParser
 
+from ffseq.advice import advice
 from ffseq.commands.common import (
     box_rows,
     figures_row,
@@ -65,6 +67,8 @@ def run(verb: str, arguments: list[str], interrupted: Interrupt) -> int:
     print_table(f"{result['corpus']}, held out", ["", "bits per character", "accuracy"], rows)
     print(f"\nA sample:\n\n{sample_of(result['run'])}\n")
     print(f"{result['seconds']:.0f} seconds in all. Run folder: {result['run']}")
+    for sentence in advice(Path(result["run"]), config, result):
+        print(sentence)
     print(f"Next: ffseq sample {result['run']}   or   ffseq evaluate {result['run']}")
     return 0
 
