@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import os
 import re
 import shlex
@@ -11,13 +12,21 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+import torch
+from conftest import small_network
 
 from ffseq.catalogue import entry
 from ffseq.cli import main
 from ffseq.commands.presets import load_preset, preset_files
+from ffseq.config import LearningConfig
 from ffseq.corpus import load_corpus
+from ffseq.learning import learn
+from ffseq.negatives import draw
+from ffseq.randomness import generator
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -46,6 +55,8 @@ SHORTENED = {
     "compare": [*SHORT, "--units", "16", "--threads", "1", *ONE_CELL],
 }
 BLOCKS = re.findall(r"```(console|python)\n(.*?)```", README, re.DOTALL)
+#: Blocks that are a file of the reader's, by its name.
+MODULES = {block.split()[1]: block for kind, block in BLOCKS if kind == "python" and block.startswith("# ")}
 COMMANDS = [
     line[2:] for kind, block in BLOCKS if kind == "console" for line in block.splitlines() if line.startswith("$ ")
 ]
@@ -63,6 +74,9 @@ def test_every_command_of_readme_runs(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mytext.txt").write_text("Once upon a time there was a fox, and the fox was hungry. " * 60)
+    monkeypatch.syspath_prepend(str(tmp_path))  # as the command does with the folder where it is started
+    for name, block in MODULES.items():
+        (tmp_path / name).write_text(block)
     commands = COMMANDS[2:]
     assert {command.split(" | ")[-1].split()[1] for command in commands} >= {"train", "sample", "evaluate", "compare"}
     for command in commands:
@@ -82,7 +96,48 @@ def test_every_command_of_readme_runs(
     for kind, block in BLOCKS:
         if kind == "python":
             exec(compile(block, "README.md", "exec"), {})  # the text of our own README
-    assert "Once upon" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "Once upon" in said
+    (bits,) = re.findall(r"after 300 updates: (\S+) bits", said)
+    assert float(bits) < 1.0  # a sentence again and again; its symbols alone have 3.7 bits
+
+
+def test_the_learning_step_on_one_screen_is_a_layers() -> None:
+    """Three updates of the function in README and of a net of one layer, with the same negatives."""
+    (block,) = (block for kind, block in BLOCKS if "def learn_layer" in block)
+    names: dict[str, Any] = {}
+    exec(block[: block.index("text = Path")], names)  # the text of our own README
+    network = small_network(layers=1, recency=0.0)
+    layer, contexts = network.layers[0], torch.randint(0, 5, (50, 4), generator=generator(0, "contexts"))
+    targets = contexts.sum(1) % 5
+    x = torch.nn.functional.one_hot(contexts, 6).flatten(1).float()
+    mine = [layer.context, layer.bias, layer.candidates, layer.candidate_bias]
+    given = [one.detach().clone() for one in mine]
+    drawn: list[torch.Tensor] = []
+    names["torch"] = SimpleNamespace(**{**vars(torch), "multinomial": lambda q, n, generator: drawn[-1]})
+    for _ in range(3):
+        scores = network.scores(contexts)
+        weights = draw("sampled", scores, targets, count=1, generator=generator(0, "n")).weights
+        drawn.append(weights.argmax(1, keepdim=True))
+        _, nats = names["learn_layer"](x, targets, *given, 0.3, None)
+        learning = LearningConfig(objective="contrast", num_negatives=1, scope="own")
+        update = learn(network, contexts, targets, learning, random=generator(0, "n"))
+        torch.testing.assert_close(nats.mean() / math.log(2), update.bits)
+        for weight, name in zip(mine, ("context", "bias", "candidates", "candidate_bias"), strict=True):
+            weight += 0.3 * update.changes[0][name]
+    for one, two in zip(mine, given, strict=True):
+        torch.testing.assert_close(one, two, rtol=1e-4, atol=1e-5)
+
+
+def test_refusals_that_readme_explains_are_those_that_are_given() -> None:
+    """Each piece of a quoted message stands in the code."""
+    code = " ".join(re.sub(r'"\s*f?"', "", path.read_text(encoding="utf-8")) for path in (ROOT / "ffseq").rglob("*.py"))
+    section = README[README.index("## When something is refused") :]
+    messages = re.findall(r"^- \*\*\"(.*?)\"\*\*", section, re.MULTILINE)
+    assert len(messages) > 5
+    for message in messages:
+        for piece in re.split(r"…|'é' \(U\+00E9 …\)", message):
+            assert piece.strip(" '()") in code, message
 
 
 @pytest.mark.parametrize("name", sorted(preset_files()))
