@@ -14,6 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from grammar_table import grammar
+
 HERE = Path(__file__).parent
 README = HERE.parent / "README.md"
 
@@ -303,6 +305,7 @@ TABLES: dict[str, tuple[str, Callable[[], str]]] = {
     "depth": ("depth", depth),
     "between": ("between", between),
     "stream": ("stream", stream),
+    "grammar": ("grammar", grammar),
     "literal": ("literal", literal),
     "bench": ("bench", bench),
     "dtypes": ("dtypes", dtypes),
