@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import yaml
+from numpy.typing import NDArray
 
 from ffseq.errors import FfseqError, UsageError, nearest
 
 
 @dataclass(frozen=True)
 class Entry:
-    """The card of a corpus. file: under FFSEQ_DATA, or in the package where `embedded`, or None where generated."""
+    """The card of a corpus. file: under FFSEQ_DATA, or in the package where `embedded`, or None where a process makes
+    the text.
+    """
 
     name: str
     title: str
@@ -29,6 +33,7 @@ class Entry:
     embedded: bool = False
     sha256: str | None = None
     preparation: str | None = None
+    process: str | None = None
     instead: str | None = None
 
 
@@ -95,10 +100,30 @@ def _aesop(text: str) -> str:
     return normalised(text[start : text.index("*** END OF")], "aesop30")
 
 
-def _markov(_: str) -> str:
-    from ffseq.markov import markov_text
-
-    return markov_text()
+PREPARATIONS: dict[str, Callable[[str], str]] = {"aesop": _aesop}
 
 
-PREPARATIONS: dict[str, Callable[[str], str]] = {"aesop": _aesop, "markov": _markov}
+@dataclass(frozen=True)
+class Process:
+    """What generates a text, and is known exactly.
+
+    text: the whole text; entropy_rate: bits per symbol that no predictor can stay below on average; symbol_bits: of a
+    text, −log2 P of every symbol given all before it, (n,); agreement: symbols that agree at a distance, the earlier
+    with the later one.
+    """
+
+    text: Callable[[], str]
+    entropy_rate: Callable[[], float]
+    symbol_bits: Callable[[str], NDArray[np.float64]]
+    agreement: Mapping[str, str] = field(default_factory=dict)
+
+
+def process_of(card: Entry) -> Process | None:
+    """The process that generates a corpus, or None where it is a text of a file."""
+    from ffseq import grammar, markov
+
+    processes = {
+        "markov": Process(markov.markov_text, markov.entropy_rate, markov.symbol_bits),
+        "grammar": Process(grammar.grammar_text, grammar.entropy_rate, grammar.symbol_bits, grammar.AGREEMENT),
+    }
+    return None if card.process is None else processes[card.process]

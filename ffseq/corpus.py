@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ffseq.alphabet import Alphabet
-from ffseq.catalogue import PREPARATIONS, Entry, catalogue, file_of
+from ffseq.catalogue import PREPARATIONS, Entry, Process, catalogue, file_of, process_of
 from ffseq.errors import FfseqError, UsageError, nearest
 from ffseq.interrupt import nothing_to_save
 from ffseq.splits import Part, Segment, split
@@ -34,7 +34,7 @@ _CACHE_VERSION = 1
 
 @dataclass(frozen=True)
 class Corpus:
-    """symbols: (N,) read-only memory map; entropy_rate: bits per symbol where known; bytes: size of the UTF-8 text."""
+    """symbols: (N,) read-only memory map; bytes: size of the UTF-8 text; process: what generated it, where known."""
 
     name: str
     alphabet: Alphabet
@@ -45,7 +45,27 @@ class Corpus:
     split_rule: str
     content_sha256: str
     bytes: int
-    entropy_rate: float | None = None
+    process: Process | None = None
+
+    @property
+    def parts(self) -> list[Part]:
+        """The parts that there are, in order."""
+        return [part for part in (self.train, self.validation, self.held_out) if part is not None]
+
+    @property
+    def entropy_rate(self) -> float | None:
+        """Bits per symbol that no predictor can stay below on average, where known."""
+        return None if self.process is None else self.process.entropy_rate()
+
+    def exact_bits(self) -> NDArray[np.float64] | None:
+        """Bits of every symbol (N,) under the process that generated the text, given all before it.
+
+        None where it was not generated, or where the symbols are not its characters.
+        """
+        if self.process is None or any(part.dropped or part.replaced for part in self.parts):
+            return None
+        text = self.alphabet.decode(self.symbols)
+        return self.process.symbol_bits(text) if len(text) == len(self.symbols) else None
 
 
 def load_corpus(
@@ -137,9 +157,11 @@ def _prepared(
     known_splits: Mapping[str, str],
 ) -> Corpus:
     text = TextFile(path, name)
-    preparation = PREPARATIONS[card.preparation] if card is not None and card.preparation else None
-    if preparation is not None:
-        text = TextFile.of_text(preparation(text.whole() if path is not None else ""), name)
+    process = None if card is None else process_of(card)
+    if process is not None:
+        text = TextFile.of_text(process.text(), name)
+    elif card is not None and card.preparation:
+        text = TextFile.of_text(PREPARATIONS[card.preparation](text.whole()), name)
     content = text.scan().sha256
     rule = known_splits.get(content, rule)
     asked = alphabet if isinstance(alphabet, str) else json.dumps(alphabet.to_json())
@@ -152,11 +174,6 @@ def _prepared(
         described = _cached(folder)
         if described is None:
             raise FfseqError(f"the cache folder {folder} cannot be read back; set FFSEQ_CACHE to another folder")
-    entropy_rate = None
-    if name == "markov" and card is not None:
-        from ffseq.markov import entropy_rate as rate
-
-        entropy_rate = rate()
     return Corpus(
         name=name,
         alphabet=Alphabet.from_json(described["alphabet"]),
@@ -167,7 +184,7 @@ def _prepared(
         split_rule=rule,
         content_sha256=content,
         bytes=described["bytes"],
-        entropy_rate=entropy_rate,
+        process=process,
     )
 
 

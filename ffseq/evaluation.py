@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 #: Numbers held at once while a temperature is fitted, at most: 200 MB in float32.
 FITTED_SCORES = 50_000_000
 
+#: What looks at single predictions: numbers among the scored positions (B,), natural log probabilities (B, V), true
+#: symbols (B,).
+Note = Callable[[Tensor, Tensor, Tensor], None]
+
 
 @dataclass(frozen=True)
 class LayerFigures:
@@ -70,11 +74,13 @@ def evaluate_segments(
     alone: Sequence[float] | None = None,
     batch_size: int = 2048,
     tick: Callable[[int], None] = lambda done: None,
+    note: Note | None = None,
 ) -> Evaluation:
     """Score every position of the segments of `symbols` (N,).
 
     alone: for each layer the temperature at which its own goodness is read out (see `alone_temperatures`); without it
-    the net's, which is made for the sum of all layers. tick: told after each batch how many symbols are scored.
+    the net's, which is made for the sum of all layers. tick: told after each batch how many symbols are scored. note:
+    given every batch's numbers among the scored positions, log probabilities and true symbols.
     """
     from ffseq.network import goodness_of  # not before: the net's own module uses this one's neighbours
 
@@ -108,6 +114,8 @@ def evaluate_segments(
         bits += float(bits_of(log_p, targets).sum())
         correct += int((log_p.argmax(1) == targets).sum())
         count += len(targets)
+        if note is not None:
+            note(one.which, log_p, targets)
         tick(count)
     means = (sums / max(count, 1)).tolist()
     dead = [1 - float(on.float().mean()) for on in alive]

@@ -59,3 +59,23 @@ def markov_text(symbols: int = 1_000_000, seed: int = 0) -> str:
         text.append(ord(SYMBOLS[0]) + symbol)
         context = context % (V * V) * V + symbol
     return text.decode("ascii")
+
+
+def symbol_bits(text: str, seed: int = 0) -> NDArray[np.float64]:
+    """−log2 P of every symbol given all before it, (n,), of a text that begins in the stationary distribution."""
+    rows = transitions(seed)
+    symbols = np.frombuffer(text.encode("ascii"), dtype=np.uint8).astype(np.int64) - ord(SYMBOLS[0])
+    contexts = np.zeros(len(symbols), dtype=np.int64)
+    for back in range(1, ORDER + 1):
+        contexts[back:] += symbols[:-back] * V ** (back - 1)
+    p = rows[contexts, symbols]
+    # The first symbols have shorter contexts: what the stationary distribution says of those that end so.
+    joint = stationary(rows)
+    for known in range(min(ORDER, len(symbols))):
+        p[known] = _share(joint, symbols[: known + 1]) / _share(joint, symbols[:known])
+    return -np.log2(p)
+
+
+def _share(joint: NDArray[np.float64], block: NDArray[np.int64]) -> float:
+    """The probability of a block of at most ORDER symbols."""
+    return float(joint.reshape((V,) * ORDER)[tuple(block)].sum())

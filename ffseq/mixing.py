@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ffseq.blackbox import BlackBox
+    from ffseq.evaluation import Note
     from ffseq.network import SequenceNetwork
 
 #: Kinds of sureness of either side: by its highest probability, in halves.
@@ -90,11 +91,13 @@ def mixture_on(
     learn_on: bool = False,
     hidden: Literal["learned", "random"] = "learned",
     progress: Callable[[int], None] = lambda done: None,
+    note: Note | None = None,
 ) -> tuple[tuple[float, float], tuple[float, float], tuple[float, float]]:
     """Total bits and accuracy of the mixture, of the net and of the box, each on the segments of `symbols` (N,).
 
     learn_on, hidden: see `ffseq.learning_on.predicted`. progress: called with the number of
-    positions that the net has predicted. The net must not have a box of its own.
+    positions that the net has predicted. note: given all predictions of the mixture, as by
+    `ffseq.evaluation.evaluate_segments`. The net must not have a box of its own.
     """
     tables = [torch.from_numpy(table) for table in box.each_of_text(symbols, *positions_of(segments))]
     net = torch.empty(tables[-1].shape)
@@ -105,6 +108,8 @@ def mixture_on(
         progress(done)
     targets = torch.from_numpy(scored_symbols(symbols, segments))
     mixed = Mixer(1 + len(tables)).mix([net, *tables], targets)
+    if note is not None:
+        note(torch.arange(len(targets)), mixed, targets)
     return figures_of(mixed, targets), figures_of(net, targets), figures_of(_log_p(tables[-1]), targets)
 
 

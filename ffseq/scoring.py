@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from ffseq.checkpoint import Checkpoint
 from ffseq.compute import choose_device, set_threads
 from ffseq.config import NetworkConfig
 from ffseq.corpus import Corpus, load_corpus
+from ffseq.distance import ByDistance
 from ffseq.errors import Interrupted, UsageError
 from ffseq.evaluation import Evaluation, alone_temperatures, evaluate_segments, figures
 from ffseq.learning_on import predicted
@@ -27,7 +28,7 @@ from ffseq.passes import box_alone
 from ffseq.pretrained import checkpoint_of
 from ffseq.progress import Progress
 from ffseq.sampling import bits_of
-from ffseq.splits import Part, tuning, whole
+from ffseq.splits import Part, positions_of, tuning, whole
 
 #: Texts up to this many bytes get their counting floors fitted without being asked.
 FLOORS_BYTES = 20_000_000
@@ -42,6 +43,7 @@ def evaluate(
     unknown: Unknown | None = None,
     black_box: str = "none",
     learn_on: bool = False,
+    by: Literal["distance"] | None = None,
     floors: str = "auto",
     threads: int = 0,
     device: str = "auto",
@@ -52,11 +54,12 @@ def evaluate(
 
     black_box: mix the net with one (see `ffseq.mixing`); the figures are then those of the mixture, `net_alone` and
     `black_box_alone` tell the rest. learn_on: the layers learn each block of text once they have predicted it (see
-    `ffseq.learning_on`); the figures are then prequential, and `at_rest` has those of the net as it was.
+    `ffseq.learning_on`); the figures are then prequential, and `at_rest` has those of the net as it was. by: `distance`
+    adds the figures where a bracket closes, by the distance to the one that it closes (see `ffseq.distance`).
 
     corpus: another text than the run's own; unknown: what to do with characters that the net does not know, by default
-    what it did in training. Raises UsageError where the text has no such part, FfseqError for a
-    character that the net does not know.
+    what it did in training. Raises UsageError where the text has no such part, or no brackets by which to sort,
+    FfseqError for a character that the net does not know.
     """
     progress = progress or Progress(quiet=True)
     set_threads(threads)
@@ -75,13 +78,13 @@ def evaluate(
     )
     if split == "all" and text.split_rule.startswith("hinton"):
         raise UsageError(f"split {text.split_rule} leaves text out: --split all needs shares, such as 80/10/10")
-    every = [one for one in (text.train, text.validation, text.held_out) if one is not None]
-    parts = {"held_out": text.held_out, "validation": text.validation, "train": text.train, "all": whole(every)}
+    parts = {"held_out": text.held_out, "validation": text.validation, "train": text.train, "all": whole(text.parts)}
     part = parts[split]
     if part is None:
         raise UsageError(f"{text.name} split {text.split_rule} has no {split} part")
     if learn_on and network.config.stack == "literal":
         raise UsageError("a literal stack does not learn on: leave --learn_on out")
+    by_distance = ByDistance(text, part) if by == "distance" else None
     if black_box != "none":
         if network.black_box is not None:
             raise UsageError(f"{run} was trained on a black box of its own: leave --black_box out")
@@ -104,6 +107,7 @@ def evaluate(
         part.segments,
         alone=alone_of(network, text),
         tick=lambda done: progress.status(f"scoring: {done / part.symbols:.0%}"),
+        note=by_distance,
     )
     box, net_alone = network.black_box, None
     box_by_itself = box_alone_of(network, text, part)
@@ -116,6 +120,8 @@ def evaluate(
             bits += float(bits_of(log_p, one.targets).sum())
             correct += int((log_p.argmax(1) == one.targets).sum())
             positions += len(one.targets)
+            if by_distance is not None:
+                by_distance(one.which, log_p, one.targets)
             progress.status(f"learning on: {positions / part.symbols:.0%}")
         evaluation = replace(evaluation, bits=bits, accuracy=correct / max(positions, 1))
     if black_box != "none":
@@ -129,9 +135,13 @@ def evaluate(
             learn_on=learn_on,
             hidden=hidden,
             progress=lambda done: progress.status(f"mixing: {done / part.symbols:.0%}"),
+            note=by_distance,
         )
         evaluation = replace(evaluation, bits=mixed[0], accuracy=mixed[1])
         net_alone, box_by_itself = ({"bits_per_character": b / part.characters, "accuracy": a} for b, a in both)
+    # They are those of the held-out part: beside figures of another part they would mislead.
+    counted = floors_if_asked(text, floors, progress) if split == "held_out" else None
+    exact = text.exact_bits()
     return {
         "run": str(run),
         "corpus": text.name,
@@ -148,8 +158,10 @@ def evaluate(
         "learned_on": learn_on,
         "at_rest": at_rest,
         "per_layer": figures_by_layer(evaluation, part),
-        # They are those of the held-out part: beside figures of another part they would mislead.
-        "floors": floors_if_asked(text, floors, progress) if split == "held_out" else None,
+        "floors": counted,
+        "entropy_rate": text.entropy_rate,
+        "exact_bits_per_character": exact_of(exact, part),
+        "by_distance": None if by_distance is None else by_distance.rows(counted, exact),
     }
 
 
@@ -200,6 +212,11 @@ def figures_by_layer(evaluation: Evaluation, part: Part) -> list[dict[str, Any]]
         }
         for number, layer in enumerate(evaluation.layers, start=1)
     ]
+
+
+def exact_of(exact: NDArray[np.float64] | None, part: Part) -> float | None:
+    """Bits per character of a part, from the bits of every symbol of the text (N,), or None where unknown."""
+    return None if exact is None else float(exact[positions_of(part.segments)[0]].sum()) / part.characters
 
 
 def counting(

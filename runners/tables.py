@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable
 
 from spread import RESULTS
+from tables_grammar import grammar
 from tables_predicting import between, comparison, depth, literal, main_job, records, stream
 from tables_sleep import rollouts, sleep
 from tables_speed import bench, dtypes, time_to
@@ -26,6 +27,7 @@ TABLES: dict[str, tuple[str, Callable[[], str]]] = {
     "depth": ("depth", depth),
     "between": ("between", between),
     "stream": ("stream", stream),
+    "grammar": ("grammar", grammar),
     "literal": ("literal", literal),
     "bench": ("bench", bench),
     "dtypes": ("dtypes", dtypes),

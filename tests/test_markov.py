@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from ffseq.corpus import load_corpus
-from ffseq.markov import CONTEXTS, SYMBOLS, V, entropy_rate, markov_text, stationary, transitions
+from ffseq.markov import CONTEXTS, SYMBOLS, V, entropy_rate, markov_text, stationary, symbol_bits, transitions
 
 
 def chain(rows: np.ndarray) -> np.ndarray:
@@ -56,6 +56,19 @@ def test_the_text_follows_its_table() -> None:
         surprise -= count * math.log2(rows[a * V * V + b * V + c, d])
     # The surprise of the true table on its own text: the rate, up to the chance of 400,000 symbols.
     assert surprise / sum(counts.values()) == pytest.approx(entropy_rate(), rel=0.005)
+
+
+def test_the_true_model_of_a_text_is_the_product_of_its_continuations() -> None:
+    text = markov_text(40)
+    numbers = [SYMBOLS.index(symbol) for symbol in text]
+    joint, rows = stationary(transitions()).reshape(V, V, V), transitions().reshape(V, V, V, V)
+    a, b, c = numbers[:3]
+    assert 2 ** -symbol_bits(text[:1]).sum() == pytest.approx(joint[a].sum())
+    assert 2 ** -symbol_bits(text[:2]).sum() == pytest.approx(joint[a, b].sum())
+    p = joint[a, b, c]
+    for block in zip(numbers, numbers[1:], numbers[2:], numbers[3:], strict=False):
+        p *= rows[block]
+    assert symbol_bits(text).sum() == pytest.approx(-math.log2(p))
 
 
 def test_the_corpus_knows_its_limit(tmp_path: object) -> None:

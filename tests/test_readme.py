@@ -34,7 +34,7 @@ SHORT = [
     "--max_iters",
     "3",
     "--batch_size",
-    "64",
+    "128",
     "--eval_interval",
     "100",
     "--sample_interval",
@@ -49,7 +49,7 @@ SLEEP = [
     "--batch_size", "16", "--eval_interval", "30", "--recovery_limit", "20", "--quiet",
 ]  # fmt: skip
 SHORTENED = {
-    "train": SHORT,
+    "train": [*SHORT, "--units", "32"],
     "bench": ["--only", "sampling", "--seconds", "0.05"],
     "sleep": SLEEP,
     "compare": [*SHORT, "--units", "16", "--threads", "1", *ONE_CELL],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ffseq.commands.common import (
     add_compute_options,
     box_rows,
@@ -48,6 +50,12 @@ def run(verb: str, arguments: list[str], interrupted: Interrupt) -> int:
         default=False,
         help="let the layers learn each block of text once they have predicted it",
     )
+    parser.add_argument(
+        "--by",
+        choices=["distance"],
+        default=None,
+        help="also the bits where a bracket () [] {} closes, by the distance in symbols to the one that it closes",
+    )
     parser.add_argument("--seed", type=int, default=0, help="accepted for uniformity; evaluation draws nothing")
     add_compute_options(parser)
     options = parse(parser, arguments)
@@ -61,6 +69,7 @@ def run(verb: str, arguments: list[str], interrupted: Interrupt) -> int:
         unknown=options["unknown"],
         black_box=options["black_box"],
         learn_on=options["learn_on"],
+        by=options["by"],
         floors=options["floors"],
         threads=options["threads"],
         device=options["device"],
@@ -82,6 +91,34 @@ def run(verb: str, arguments: list[str], interrupted: Interrupt) -> int:
         rows.append(figures_row(f"  layer {layer['layer']} alone", alone["bits_per_character"], alone["accuracy"]))
         rows.append(figures_row(f"  summed up to {layer['layer']}", up_to["bits_per_character"], up_to["accuracy"]))
     rows += box_rows(result) + floor_rows(result["floors"])
+    if (exact := result["exact_bits_per_character"]) is not None:
+        rows.append([f"the process itself (entropy rate {result['entropy_rate']:.3f})", f"{exact:.3f}", ""])
     title = f"{result['corpus']}, {result['split'].replace('_', ' ')}, {result['characters']:,} characters"
     print_table(title, ["", "bits per character", "accuracy"], rows)
+    if result["by_distance"] is not None:
+        print_by_distance(result["by_distance"])
     return 0
+
+
+def print_by_distance(found: list[dict[str, Any]]) -> None:
+    """A table for each kind of thing that closes, with the columns that are known."""
+    titles = {
+        "brackets": "closing brackets, by distance to the one that they close",
+        "agreement": "verbs, by distance to their subject",
+    }
+    known = [name for name in ("kneser_ney", "exact") if found[0][name] is not None]
+    names = {"kneser_ney": "Kneser-Ney", "exact": "the process itself"}
+    columns = ["symbols", "how many", "bits per character", "accuracy", *(names[name] for name in known)]
+    for closes in dict.fromkeys(row["closes"] for row in found):
+        rows = [
+            [
+                f"{row['from']}" if row["from"] == row["to"] else f"{row['from']} to {row['to']}",
+                f"{row['count']:,}",
+                *figures_row("", row["bits_per_character"], row["accuracy"])[1:],
+                *(f"{row[name]:.3f}" for name in known),
+            ]
+            for row in found
+            if row["closes"] == closes
+        ]
+        print()
+        print_table(titles[closes], columns, rows)
