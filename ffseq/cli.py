@@ -19,6 +19,7 @@ VERBS = {
     "train": "train a network on a text",
     "sample": "write text with a trained network",
     "evaluate": "measure a trained network on text it has not seen",
+    "report": "one page about a run: curves, figures, and a passage coloured by surprise",
     "compare": "Forward-Forward, its twin by backpropagation, random layers and counting: one table",
     "sleep": "text awake, dreams asleep: how far apart in time they may be",
     "bench": "how fast it is on this machine, and how much memory it takes",
@@ -102,7 +103,7 @@ def _dispatch(arguments: list[str], interrupted: Interrupt) -> int:
 
     module = import_module(f"ffseq.commands.{'presets' if verb in ('list', 'show', 'cp') else verb}")
     if verb not in ("train", "sample", "compare", "sleep"):
-        if verb in ("evaluate", "floors"):
+        if verb in ("evaluate", "floors", "report"):
             import_module("ffseq.runs")  # torch does not take it well to be interrupted while it is imported
         interrupted.end_at_once()
     return int(module.run(verb, rest, interrupted))
