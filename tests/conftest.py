@@ -23,7 +23,7 @@ from ffseq.runs import train
 def _private_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Prepared corpora and floors go to a folder of the test session, never to the user's cache."""
     os.environ["FFSEQ_CACHE"] = str(tmp_path_factory.mktemp("cache"))
-    torch.set_num_threads(2)
+    torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else 2)
 
 
 @pytest.fixture
