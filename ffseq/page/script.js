@@ -68,7 +68,7 @@
     while (i > 0 && !data.breaks.includes(i) && before.length < CONTEXT) before = seen(--i) + before;
     if (i === 0) before = lead + before;
     const lines = listed(at);
-    const p = 2 ** -bits(view, at);
+    const p = lines.find((one) => one[3])[2];
     const rank = views[view].rank[at];
     told.replaceChildren(
       element("p", "where", element("span", "", before.replaceAll("\n", "").slice(-CONTEXT)),
