@@ -57,6 +57,7 @@ def run(verb: str, arguments: list[str], interrupted: Interrupt) -> int:
         replace_file(path, written)
     except OSError as error:
         raise FfseqError(f"cannot write {path}: {error.strerror}") from error
+    progress.end()
     result = _told(path, len(written), content)
     if options["json"]:
         print_json(result)
