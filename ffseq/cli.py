@@ -19,6 +19,7 @@ VERBS = {
     "train": "train a network on a text",
     "sample": "write text with a trained network",
     "evaluate": "measure a trained network on text it has not seen",
+    "report": "one page about a run: curves, figures, and a passage coloured by surprise",
     "share": "give a trained network away: into a folder, or to the Hugging Face Hub",
     "compare": "Forward-Forward, its twin by backpropagation, random layers and counting: one table",
     "sleep": "text awake, dreams asleep: how far apart in time they may be",
@@ -105,7 +106,7 @@ def _dispatch(arguments: list[str], interrupted: Interrupt) -> int:
 
     module = import_module(f"ffseq.commands.{'presets' if verb in ('list', 'show', 'cp') else verb}")
     if verb not in ("train", "sample", "compare", "sleep"):
-        if verb in ("evaluate", "floors"):
+        if verb in ("evaluate", "floors", "report"):
             import_module("ffseq.runs")  # torch does not take it well to be interrupted while it is imported
         interrupted.end_at_once()
     return int(module.run(verb, rest, interrupted))

@@ -104,6 +104,10 @@ class Progress:
             self._last = now
             self._write(text + "\n")
 
+    def end(self) -> None:
+        """Take away the line about now, before something else is written."""
+        self._clear()
+
     def _clear(self) -> None:
         if self.live and self._width:
             self._write("\r\x1b[2K")

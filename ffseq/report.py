@@ -1,10 +1,21 @@
-"""Pictures of a run."""
+"""Pictures that a run leaves behind, and its log read back. The page that tells all of it is made in `ffseq.page`."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
+
+from ffseq.checkpoint import json_or_none
+
+
+def logged(folder: Path) -> list[dict[str, Any]]:
+    """The lines of a run's log.jsonl, in order; none where nothing was logged. The last line of a killed run may be cut
+    short: it is left out.
+    """
+    log = folder / "log.jsonl"
+    text = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
+    lines = [json_or_none(line.encode("utf-8")) for line in text.splitlines()]
+    return [line for line in lines if isinstance(line, dict) and {"kind", "step"} <= line.keys()]
 
 
 def plot_curves(folder: Path, floors: dict[str, Any] | None) -> Path | None:
@@ -13,8 +24,7 @@ def plot_curves(folder: Path, floors: dict[str, Any] | None) -> Path | None:
 
     Returns the path, or None where nothing has been logged yet.
     """
-    log = folder / "log.jsonl"
-    lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()] if log.exists() else []
+    lines = logged(folder)
     training = [line for line in lines if line["kind"] == "train"]
     validation = [line for line in lines if line["kind"] == "validation"]
     if not training:

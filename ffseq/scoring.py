@@ -64,18 +64,8 @@ def evaluate(
     progress = progress or Progress(quiet=True)
     set_threads(threads)
     network, checkpoint = load_network(run, dtype=dtype, device=device)
-    recorded = checkpoint.config.get("corpus", {})
-    if corpus is None and "source" not in recorded:
-        raise UsageError(f"{run} does not say what it was trained on: name a text, ffseq evaluate {run} CORPUS")
-    if corpus is None and recorded["source"] == "-":
-        raise UsageError(f"{run} was trained on standard input: name a text, or pipe it in: ffseq evaluate {run} -")
-    known = {recorded["content_sha256"]: recorded["split_rule"]} if recorded else {}
-    text = load_corpus(
-        recorded["source"] if corpus is None else corpus,
-        alphabet=network.alphabet.with_unknown(unknown) if unknown else network.alphabet,
-        split_rule=split_rule or (recorded["split_rule"] if corpus is None else "auto"),
-        known_splits=known,
-    )
+    text = corpus_of(run, network, checkpoint, corpus, split_rule=split_rule, unknown=unknown)
+    recorded, known = checkpoint.config.get("corpus", {}), known_splits(checkpoint)
     if split == "all" and text.split_rule.startswith("hinton"):
         raise UsageError(f"split {text.split_rule} leaves text out: --split all needs shares, such as 80/10/10")
     parts = {"held_out": text.held_out, "validation": text.validation, "train": text.train, "all": whole(text.parts)}
@@ -163,6 +153,38 @@ def evaluate(
         "exact_bits_per_character": exact_of(exact, part),
         "by_distance": None if by_distance is None else by_distance.rows(counted, exact),
     }
+
+
+def corpus_of(
+    run: Path | str,
+    network: SequenceNetwork,
+    checkpoint: Checkpoint,
+    corpus: str | None = None,
+    *,
+    split_rule: str | None = None,
+    unknown: Unknown | None = None,
+) -> Corpus:
+    """The text that a run was trained on, or another one, in the symbols of its net and split as it was in training.
+
+    Raises UsageError where the run does not say what its text was, FfseqError for a text that cannot be read.
+    """
+    recorded = checkpoint.config.get("corpus", {})
+    if corpus is None and "source" not in recorded:
+        raise UsageError(f"{run} does not say what it was trained on: name a text after it, {run} CORPUS")
+    if corpus is None and recorded["source"] == "-":
+        raise UsageError(f"{run} was trained on standard input: name a text after it, or pipe it in: {run} -")
+    return load_corpus(
+        recorded["source"] if corpus is None else corpus,
+        alphabet=network.alphabet.with_unknown(unknown) if unknown else network.alphabet,
+        split_rule=split_rule or (recorded["split_rule"] if corpus is None else "auto"),
+        known_splits=known_splits(checkpoint),
+    )
+
+
+def known_splits(checkpoint: Checkpoint) -> dict[str, str]:
+    """How the text of a run was split, by the text's SHA-256; empty where the checkpoint does not say."""
+    recorded = checkpoint.config.get("corpus")
+    return {recorded["content_sha256"]: recorded["split_rule"]} if recorded else {}
 
 
 def load_network(

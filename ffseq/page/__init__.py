@@ -1,0 +1,1 @@
+"""The page about a run: what it shows is gathered, drawn and written by one module each."""
