@@ -47,6 +47,11 @@ def entry(name: str) -> Entry:
     return known[name]
 
 
+def cache_folder() -> Path:
+    """Where prepared corpora and floors are kept: FFSEQ_CACHE, else ~/.cache/ffseq."""
+    return Path(os.environ.get("FFSEQ_CACHE") or Path.home() / ".cache" / "ffseq")
+
+
 def resource_folder(name: str) -> Path:
     """The folder `corpora` or `presets` that comes with ffseq: inside an installed package, or in a clone."""
     package = Path(__file__).parent

@@ -23,14 +23,14 @@ from ffseq.config import NetworkConfig, lengths_of
 from ffseq.errors import FfseqError
 from ffseq.flat import Flat
 from ffseq.goodness import Activity, normalised
-from ffseq.layers.causal import dilation, with_past
+from ffseq.layers.causal import dilation, last_begun, with_past
 from ffseq.layers.literal import LiteralLayer
 from ffseq.layers.memory import MemoryLayer, Recall
 from ffseq.layers.window import Below, WindowLayer
 from ffseq.passes import Tables, passes
 from ffseq.randomness import generator, keep_mask
 from ffseq.sampling import bits_of, stream_text
-from ffseq.splits import Segment
+from ffseq.segments import Segment
 
 #: What a causal stack remembers: for each layer the last activities of the one below, (d, S, H).
 Past = dict[int, Tensor]
@@ -156,6 +156,7 @@ class SequenceNetwork(nn.Module):
         """
         layers = range(len(self.layers)) if layers is None else layers
         strings = contexts.shape[1] if self.is_causal else 1
+        begun = last_begun(contexts, len(self.alphabet), bool(past)) if self.is_causal else None
         contexts = contexts.flatten(0, -2)
         if self.memory is not None and layers.start == 0:
             yield self.memory, None, self.recall(contexts, random)
@@ -167,7 +168,7 @@ class SequenceNetwork(nn.Module):
             below = None
             if units is not None and self.is_causal:
                 before = past.get(number) if past is not None else None
-                below, remembered = with_past(units, strings, dilation(number), before)
+                below, remembered = with_past(units, strings, dilation(number), before, begun)
                 if past is not None:
                     past[number] = remembered
             elif units is not None:

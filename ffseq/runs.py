@@ -17,7 +17,7 @@ from ffseq.blackbox import black_box_of
 from ffseq.checkpoint import Checkpoint, checkpoint_exists, load_checkpoint, replace_file
 from ffseq.compute import compute, cores, decided
 from ffseq.config import TrainConfig
-from ffseq.corpus import Corpus, load_corpus
+from ffseq.corpus import Corpus, corpus_of
 from ffseq.defaults import resolved
 from ffseq.errors import FfseqError, Interrupted, UsageError
 from ffseq.evaluation import Evaluation, evaluate_segments, figures
@@ -77,12 +77,7 @@ def train(
     with together(team, None):
         folder, checkpoint, config = _begun(config, team)
     device, products = compute(config)
-    corpus = load_corpus(
-        config.text.corpus,
-        alphabet=config.text.alphabet,
-        unknown=config.text.unknown,
-        split_rule=config.text.split_rule,
-    )
+    corpus = corpus_of(config.text)
     config = resolved(config, corpus.train.symbols)
     config = replace(config, network=counting(config.network, corpus, progress, interrupted))
     if checkpoint is not None:

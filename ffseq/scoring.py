@@ -26,7 +26,7 @@ from ffseq.network import SequenceNetwork
 from ffseq.passes import box_alone
 from ffseq.progress import Progress
 from ffseq.sampling import bits_of
-from ffseq.splits import Part, tuning, whole
+from ffseq.splits import Part, tuning
 
 #: Texts up to this many bytes get their counting floors fitted without being asked.
 FLOORS_BYTES = 20_000_000
@@ -38,6 +38,7 @@ def evaluate(
     *,
     split: str = "held_out",
     split_rule: str | None = None,
+    corpus_split: str | None = None,
     unknown: Unknown | None = None,
     black_box: str = "none",
     learn_on: bool = False,
@@ -53,9 +54,9 @@ def evaluate(
     `black_box_alone` tell the rest. learn_on: the layers learn each block of text once they have predicted it (see
     `ffseq.learning_on`); the figures are then prequential, and `at_rest` has those of the net as it was.
 
-    corpus: another text than the run's own; unknown: what to do with characters that the net does not know, by default
-    what it did in training. Raises UsageError where the text has no such part, FfseqError for a
-    character that the net does not know.
+    corpus: another text than the run's own; corpus_split: which split of a data set it is; unknown: what to do with
+    characters that the net does not know, by default what it did in training. Raises UsageError where the text has no
+    such part, FfseqError for a character that the net does not know.
     """
     progress = progress or Progress(quiet=True)
     set_threads(threads)
@@ -71,11 +72,11 @@ def evaluate(
         alphabet=network.alphabet.with_unknown(unknown) if unknown else network.alphabet,
         split_rule=split_rule or (recorded["split_rule"] if corpus is None else "auto"),
         known_splits=known,
+        split=corpus_split or (recorded.get("split") if corpus is None else None),
     )
     if split == "all" and text.split_rule.startswith("hinton"):
         raise UsageError(f"split {text.split_rule} leaves text out: --split all needs shares, such as 80/10/10")
-    every = [one for one in (text.train, text.validation, text.held_out) if one is not None]
-    parts = {"held_out": text.held_out, "validation": text.validation, "train": text.train, "all": whole(every)}
+    parts = {"held_out": text.held_out, "validation": text.validation, "train": text.train, "all": text.every}
     part = parts[split]
     if part is None:
         raise UsageError(f"{text.name} split {text.split_rule} has no {split} part")
@@ -204,7 +205,14 @@ def figures_by_layer(evaluation: Evaluation, part: Part) -> list[dict[str, Any]]
 def counting(
     network: NetworkConfig, corpus: Corpus, progress: Progress, interrupted: Callable[[], bool]
 ) -> NetworkConfig:
-    """Order and discount of a counting black box, where they were left open: the floor's, chosen on validation."""
+    """Order and discount of a counting black box, where they were left open: the floor's, chosen on validation.
+
+    Raises UsageError for any black box on several documents.
+    """
+    if network.black_box != "none" and corpus.documents > 1:
+        raise UsageError(
+            f"a black box predicts one text, and {corpus.name} has {corpus.documents:,} documents: leave it out"
+        )
     given = network.black_box_order is not None and network.black_box_discount is not None
     if network.black_box not in ("kneser_ney", "online") or given:
         return network
