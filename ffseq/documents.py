@@ -110,27 +110,19 @@ def zip_documents(path: Path) -> Documents:
     paths that lead out of it, or that unpacks to far more than its size.
     """
 
+    def unpacked(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Iterator[bytes]:
+        with _readable(path), archive.open(member) as file:
+            while data := file.read(CHUNK):
+                yield data
+
     def read() -> Iterator[tuple[str, Iterable[str]]]:
-        left = most
-
-        def unpacked(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Iterator[bytes]:
-            nonlocal left
-            with _readable(path), archive.open(member) as file:
-                while data := file.read(min(CHUNK, left + 1)):
-                    left -= len(data)
-                    if left < 0:
-                        raise _bomb(path)
-                    yield data
-
         with _readable(path), zipfile.ZipFile(path) as archive:
             for member in _members(path, archive):
                 name = f"{path.name}, {member.filename}"
                 yield name, decoded(unpacked(archive, member), name)
 
     with _readable(path), zipfile.ZipFile(path) as archive:
-        most = SMALL + RATIO * path.stat().st_size
-        if sum(member.file_size for member in _members(path, archive)) > most:
-            raise _bomb(path)
+        _members(path, archive)
     return Documents(path.name, read)
 
 
@@ -153,6 +145,12 @@ def _members(path: Path, archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
     for member in documents:
         if member.flag_bits & 1:
             raise FfseqError(f"{path}, {member.filename} is encrypted: unpack it, and give the folder")
+    # What a member says of its size is what is read of it at most: zipfile takes no more, and refuses it if there is.
+    if sum(member.file_size for member in documents) > SMALL + RATIO * path.stat().st_size:
+        raise FfseqError(
+            f"{path} unpacks to more than {RATIO} times its size, as no text does: it is not read. If it is what you "
+            "want, unpack it, and give the folder"
+        )
     return sorted(documents, key=lambda member: member.filename)
 
 
@@ -167,13 +165,6 @@ def _readable(path: Path) -> Iterator[None]:
         raise FfseqError(f"{path} is packed in a way that cannot be read ({error}): pack it again") from error
     except OSError as error:
         raise FfseqError(f"cannot read {path}: {error.strerror or error}") from error
-
-
-def _bomb(path: Path) -> FfseqError:
-    return FfseqError(
-        f"{path} unpacks to more than {RATIO} times its size, as no text does: it is not read. If it is what you want, "
-        "unpack it, and give the folder"
-    )
 
 
 def _hidden(path: PurePosixPath) -> bool:

@@ -11,6 +11,7 @@ import re
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from logging import CRITICAL
 from types import ModuleType
 from typing import Any
 
@@ -123,7 +124,7 @@ def _quiet() -> Iterator[ModuleType]:
         from huggingface_hub.utils import logging
 
         datasets.disable_progress_bars()
-        datasets.logging.set_verbosity_error()
+        datasets.logging.set_verbosity(CRITICAL)
         logging.set_verbosity_error()  # type: ignore[no-untyped-call]
         yield datasets
 
@@ -144,8 +145,7 @@ def _readable(name: str) -> Iterator[None]:
             ) from error
         if kinds & {"ConnectionError", "ConnectError", "ConnectTimeout", "OfflineModeIsEnabled", "TimeoutException"}:
             raise Unreachable(
-                f"the Hub cannot be reached, so {name} cannot be read ({reason}): connect to the network, or name a "
-                "file that is on this machine"
+                f"the Hub cannot be reached, so {name} cannot be read ({reason}): connect to the network"
             ) from error
         if "DataFilesNotFoundError" in kinds or "EmptyDatasetError" in kinds:
             raise FfseqError(f"{name} has no files that can be read as a table ({reason})") from error

@@ -44,19 +44,19 @@ def table_documents(path: Path, kind: str, field: str | None) -> Documents:
 
 def chosen(name: str, field: str | None, columns: Sequence[str], texts: Sequence[str]) -> str:
     """The column to read: `field`, else the only one of text. columns: all, texts: those of text. Raises UsageError."""
+    if not columns:
+        raise FfseqError(f"{name} has no rows: there is nothing to learn from")
     if field is None:
         if len(texts) == 1:
             return texts[0]
         if not texts:
-            raise UsageError(f"{name} has no column of text: it has {', '.join(columns) or 'none at all'}")
+            raise UsageError(f"{name} has no column of text: it has {', '.join(columns)}")
         raise UsageError(
             f"{name} has several columns of text, {', '.join(texts)}: say which, by its name behind a colon at the end "
             f"(…:{texts[0]})"
         )
     if field not in columns:
-        raise UsageError(
-            f"{name} has no column {field!r}{nearest(field, list(columns))}: it has {', '.join(columns) or 'none'}"
-        )
+        raise UsageError(f"{name} has no column {field!r}{nearest(field, list(columns))}: it has {', '.join(columns)}")
     if field not in texts:
         which = f"columns of text: {', '.join(texts)}" if texts else "it has no column of text"
         raise UsageError(f"{name}: column {field!r} is not text; {which}")

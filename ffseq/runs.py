@@ -140,7 +140,8 @@ def _run(
     if preset is not None:
         progress.say(f"settings of preset {preset} (`ffseq show {preset}`), and what was typed over them")
     progress.say(
-        f"{corpus.name}: {corpus.train.symbols:,} training symbols of {len(corpus.alphabet)} kinds; "
+        f"{corpus.name}: {corpus.train.symbols:,} training symbols of {len(corpus.alphabet)} kinds"
+        f"{f', of {corpus.documents:,} documents in all' if corpus.documents > 1 else ''}; "
         f"{network.parameter_count():,} weights in {config.network.layers} layers; "
         f"objective {config.learning.objective}, {_method(config)}; "
         f"{config.run.dtype} products on {network.prior.device.type}, "

@@ -83,6 +83,7 @@ def evaluate(
     if learn_on and network.config.stack == "literal":
         raise UsageError("a literal stack does not learn on: leave --learn_on out")
     if black_box != "none":
+        _refuse_documents(text)
         if network.black_box is not None:
             raise UsageError(f"{run} was trained on a black box of its own: leave --black_box out")
         as_trained = known.get(text.content_sha256) == text.split_rule
@@ -209,10 +210,8 @@ def counting(
 
     Raises UsageError for any black box on several documents.
     """
-    if network.black_box != "none" and corpus.documents > 1:
-        raise UsageError(
-            f"a black box predicts one text, and {corpus.name} has {corpus.documents:,} documents: leave it out"
-        )
+    if network.black_box != "none":
+        _refuse_documents(corpus)
     given = network.black_box_order is not None and network.black_box_discount is not None
     if network.black_box not in ("kneser_ney", "online") or given:
         return network
@@ -224,6 +223,13 @@ def counting(
         black_box_order=network.black_box_order or chosen["kneser_ney"]["order"],
         black_box_discount=network.black_box_discount or chosen["kneser_ney"]["discount"],
     )
+
+
+def _refuse_documents(corpus: Corpus) -> None:
+    if corpus.documents > 1:
+        raise UsageError(
+            f"a black box predicts one text, and {corpus.name} has {corpus.documents:,} documents: leave it out"
+        )
 
 
 def counted_text(corpus: Corpus) -> NDArray[np.integer]:

@@ -28,7 +28,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from ffseq.catalogue import cache_folder, catalogue, file_of
+from ffseq.catalogue import HUB, cache_folder, catalogue, file_of
 from ffseq.checkpoint import replace_file
 from ffseq.documents import ENDINGS, Documents, Read, Text, files_below, folder_documents, is_document, zip_documents
 from ffseq.errors import FfseqError, UsageError, nearest
@@ -37,7 +37,6 @@ from ffseq.textfile import CHUNK, Scan, TextFile
 
 #: Tables, by what their name ends with.
 TABLES = (".jsonl", ".json", ".csv", ".parquet")
-HUB = "hub:"
 
 
 @contextlib.contextmanager
@@ -140,20 +139,19 @@ def _of_the_hub(corpus: str, split: str | None) -> Iterator[Documents]:
         raise UsageError(f"{corpus}: a data set of the Hub is hub:owner/name, with :config and :column behind it")
     if Path(path).is_dir():
         raise UsageError(f"{corpus}: there is a folder {path} here, which would be taken for it; is it ./{path}?")
-    name = corpus.removeprefix(HUB)
     key = hashlib.sha256(json.dumps([corpus, split]).encode()).hexdigest()
     memory = cache_folder() / "hub" / f"{key[:32]}.json"
     known_files, scan = _remembered(memory)
     try:
-        found = data_set(path, words, split, name)
+        found = data_set(path, words, split, path)
         read, files = found.documents.read, found.files
     except Unreachable as error:
         read, files = partial(_unread, error), known_files
     if scan is not None and files == known_files:
-        yield Documents(name, read, scan=scan)
+        yield Documents(path, read, scan=scan)
         return
     with _temporary() as file, nothing_to_save():
-        rows = _spooled(name, read, file)
+        rows = _spooled(path, read, file)
         memory.parent.mkdir(parents=True, exist_ok=True)
         known = asdict(rows.scan()) | {"distinct": "".join(sorted(rows.scan().distinct))}
         content = {"files": files, "scan": known}

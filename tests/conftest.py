@@ -21,8 +21,10 @@ from ffseq.runs import train
 
 @pytest.fixture(autouse=True, scope="session")
 def _private_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Prepared corpora and floors go to a folder of the test session, never to the user's cache."""
+    """Prepared corpora and floors go to a folder of the test session, never to the user's cache; no test calls the Hub."""
     os.environ["FFSEQ_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+    os.environ["HF_HOME"] = str(tmp_path_factory.mktemp("hub"))
+    os.environ["HF_HUB_OFFLINE"] = "1"
     torch.set_num_threads(2)
 
 
