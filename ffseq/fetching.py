@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ffseq.catalogue import HUB, Entry, data_folders, verified
 from ffseq.errors import FfseqError, UsageError
-from ffseq.hub import data_set
+from ffseq.hub_data import data_set
 
 
 def fetch(card: Entry) -> Path:

@@ -43,7 +43,7 @@ TABLES = (".jsonl", ".json", ".csv", ".parquet")
 def opened(corpus: str, split: str | None = None) -> Iterator[Text | None]:
     """The text that a word means, or None where it is generated.
 
-    split: of a data set, see `ffseq.hub`. What had to be copied, to be read twice, is gone at the end. Raises
+    split: of a data set, see `ffseq.hub_data`. What had to be copied, to be read twice, is gone at the end. Raises
     UsageError and FfseqError.
     """
     if not corpus:
@@ -91,7 +91,7 @@ def _on_disk(path: Path, words: list[str], split: str | None) -> Text:
         paths = files_below(path)
         texts = [one for one in paths if is_document(one)]
         if _is_data_set(path, paths, texts):
-            from ffseq.hub import data_set
+            from ffseq.hub_data import data_set
 
             return data_set(str(path), words, split, name).documents
         _refuse_rest(name, words, split)
@@ -132,7 +132,7 @@ def _of_the_hub(corpus: str, split: str | None) -> Iterator[Documents]:
     What a text was is remembered, by the files that it came from. So it is not fetched again while these are the same
     and its symbols are in the cache, and can then be used without a network.
     """
-    from ffseq.hub import Unreachable, data_set
+    from ffseq.hub_data import Unreachable, data_set
 
     path, *words = corpus.removeprefix(HUB).split(":")
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", path):
