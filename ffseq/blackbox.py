@@ -19,7 +19,6 @@ Shape letters: N symbols, n positions, V alphabet size.
 
 from __future__ import annotations
 
-import importlib
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -32,6 +31,7 @@ from ffseq.baselines.ngram import KneserNey
 from ffseq.baselines.online import Contexts, online_probabilities, probabilities_by_order
 from ffseq.config import NetworkConfig
 from ffseq.errors import FfseqError, UsageError
+from ffseq.own import imported
 
 Ints = NDArray[np.int64]
 Function = Callable[[NDArray[np.integer], Ints, Ints], Any]
@@ -67,7 +67,7 @@ class BlackBox:
     def __post_init__(self) -> None:
         if self.counts:
             return
-        self._function = self._function or imported(self.kind)
+        self._function = self._function or own_function(self.kind)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> BlackBox:
         return self  # nothing about it changes: a copy of a net shares it
@@ -226,17 +226,11 @@ def black_box_of(config: NetworkConfig, text: NDArray[np.integer], alphabet_size
     )
 
 
-def imported(name: str) -> Function:
+def own_function(name: str) -> Function:
     """The function called MODULE:NAME. Raises UsageError."""
-    module, _, attribute = name.partition(":")
-    if not attribute:
-        raise UsageError(f"--black_box {name}: give kneser_ney, online, or a function as MODULE:NAME")
-    try:
-        found = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise UsageError(f"--black_box {name}: {error}") from error
+    found = imported("--black_box", name, ("kneser_ney", "online"))
     if not callable(found):
-        raise UsageError(f"--black_box {name}: {attribute} cannot be called")
+        raise UsageError(f"--black_box {name}: {name.partition(':')[2]} cannot be called")
     function: Function = found
     return function
 

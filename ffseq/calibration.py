@@ -89,7 +89,7 @@ def _shares(
         for layer, _, activity in network.upward(one.contexts, past=one.past):
             if isinstance(activity, Activity):
                 assert isinstance(layer, WindowLayer)
-                bias = layer.candidate_bias * (layer.kind == "agreement")
+                bias = layer.candidate_bias * (layer.kind != "squares")
                 found.append((goodness_of(layer, activity)[one.scored] - bias) / network.temperature)
                 known = known + bias / network.temperature
             else:

@@ -45,8 +45,11 @@ def save_checkpoint(
     alphabet: dict[str, Any],
     trainer_state: dict[str, Any] | None = None,
     trainer_tensors: dict[str, Tensor] | None = None,
+    beside: dict[str, bytes] | None = None,
 ) -> None:
     """Write a checkpoint in place of the one that `folder` may hold.
+
+    beside: further files by name, which may change later: the manifest does not list them.
 
     Raises FfseqError where the disk refuses; the old checkpoint is then still there. NaN or infinity in the JSON
     parts is a ValueError.
@@ -65,7 +68,7 @@ def save_checkpoint(
         _recover(folder)
         new, old = _beside(folder, ".new"), _beside(folder, ".old")
         new.mkdir(parents=True)
-        for name, content in {**files, "manifest.json": _json_bytes(manifest)}.items():
+        for name, content in {**(beside or {}), **files, "manifest.json": _json_bytes(manifest)}.items():
             _write(new / name, content)
         _sync_folder(new)
         if folder.exists():

@@ -19,6 +19,7 @@ VERBS = {
     "train": "train a network on a text",
     "sample": "write text with a trained network",
     "evaluate": "measure a trained network on text it has not seen",
+    "share": "give a trained network away: into a folder, or to the Hugging Face Hub",
     "compare": "Forward-Forward, its twin by backpropagation, random layers and counting: one table",
     "sleep": "text awake, dreams asleep: how far apart in time they may be",
     "bench": "how fast it is on this machine, and how much memory it takes",
@@ -32,6 +33,8 @@ VERBS = {
 
 def command() -> NoReturn:
     """What `ffseq` at the console and `python -m ffseq` start: `main`, and out of the process with its status."""
+    # A module of the user's (MODULE:NAME) may lie where the command is started. Last: it hides nothing installed.
+    sys.path.append("")
     leave(main(), at_once=in_team())
 
 

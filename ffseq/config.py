@@ -8,12 +8,16 @@ from typing import Literal
 
 from ffseq.errors import UsageError
 
-Goodness = Literal["agreement", "squares"]
+#: Goodness functions and negative sources have a name of ours, below, or MODULE:NAME (see `ffseq.own`).
+Goodness = str
+Source = str
+GOODNESS = ("agreement", "squares")
+NEGATIVES = ("auto", "sampled", "expected", "argmax", "unigram", "corrupted")
 Objective = Literal["contrast", "likelihood", "nce", "threshold", "difference"]
 Scope = Literal["own", "below", "all"]
-Source = Literal["sampled", "expected", "argmax", "unigram", "corrupted"]
 PhaseKind = Literal["interleaved", "sleep", "growing", "deprived", "sequence"]
 Mechanism = Literal["none", "opponent", "consolidated", "detectors"]
+Tracker = Literal["none", "tensorboard", "wandb"]
 Between = Literal["none", "quantised", "projected", "stepped"]
 
 
@@ -49,7 +53,8 @@ class NetworkConfig:
     units: int | None = None
     """H, units in a layer. By default chosen from the size of the corpus."""
     goodness: Goodness = "agreement"
-    """How a layer values a candidate: h·E + e, or the sum of squares of the gated activities with the candidate."""
+    """How a layer values a candidate: agreement, h·E + e; squares, the sum of squares of the gated activities with the
+    candidate; or MODULE:NAME, a GoodnessFunction of your own (see ffseq/goodness.py)."""
     recency: float = 1.0
     """The character d back enters scaled by d to the power of minus this. 0: all alike."""
     context_to_all: bool = True
@@ -95,8 +100,9 @@ class LearningConfig:
     """How scores of positives and negatives become the signal."""
     scope: Scope = "all"
     """The score a layer learns from: its own goodness, that and the layers' below, or the sum of all layers."""
-    negatives: Literal["auto", "sampled", "expected", "argmax", "unigram", "corrupted"] = "auto"
-    """Where negatives come from. auto: expected for likelihood, else sampled."""
+    negatives: Source = "auto"
+    """Where negatives come from: sampled, expected, argmax, unigram, corrupted, or MODULE:NAME, a function of your own
+    (see ffseq/negatives.py). auto: expected for likelihood, else sampled."""
     num_negatives: int = 4
     """Sampled negatives for each positive."""
     negatives_temperature: float = 1.0
@@ -104,7 +110,7 @@ class LearningConfig:
     exclude_truth: bool | None = None
     """Keep the real character out of the negatives. By default the objective decides."""
     threshold: float | None = None
-    """θ of the threshold objective. By default 0 for agreement, and the number of units in the score for squares."""
+    """θ of the threshold objective. By default the number of units in the score for goodness squares, else 0."""
     alpha: float = 1.0
     """Steepness of the difference objective."""
     corruption: float = 0.1
@@ -187,6 +193,8 @@ class RunConfig:
     """Updates between samples. By default a quarter of the run; 0: none."""
     checkpoint_seconds: float = 60.0
     """Seconds between checkpoints; one is always written at evaluation, at the end and when interrupted."""
+    tracker: Tracker = "none"
+    """Who is told what log.jsonl is told: TensorBoard, in the run's folder tensorboard/, or Weights & Biases."""
     pipeline: bool = False
     """Processes started by torchrun share the layers instead of every batch, in scope own or below."""
     floors: Literal["auto", "yes", "no"] = "auto"

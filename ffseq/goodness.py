@@ -8,8 +8,12 @@ the layer as a vector E_c, a row of `candidates` (V, H). Two ways to say how wel
     squares     G(c) = κ Σ_j [u_j > 0] (a_j + E_cj)²  =  κ (Σ_j u_j²  +  2 u · E_c  +  [u > 0] · E_c²)
 
 `squares` is Hinton's sum of squared activities (arXiv 2212.13345, section 2) of a layer to which the candidate is a
-further input, with the gate held where the context put it; `agreement` is its first-order part. Everything here is a
-pure function; the derivatives are written out and tested against autograd.
+further input, with the gate held where the context put it; `agreement` is its first-order part. A third way is yours:
+
+    MODULE:NAME a `GoodnessFunction`     G(c) = κ g(u, E)(c) + e_c
+
+Everything here is a pure function; the derivatives are written out and tested against autograd, and yours can be
+checked against differences (ffseq/derivatives.py).
 
 Shape letters: B positions in a batch, V alphabet size, H units.
 """
@@ -17,12 +21,16 @@ Shape letters: B positions in a batch, V alphabet size, H units.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from torch import Tensor
 
-from ffseq.config import Goodness
+from ffseq.config import GOODNESS, Goodness
+from ffseq.errors import UsageError
+from ffseq.own import imported, is_own
 
 
 @dataclass(frozen=True)
@@ -36,6 +44,28 @@ class Activity:
     scale: float = 1.0
 
 
+@dataclass(frozen=True)
+class GoodnessFunction:
+    """A goodness g of your own, with its derivatives in closed form; products may be in bfloat16.
+
+    value: from u (B, H), nowhere negative, and E (V, H) to g (B, V). activity_change and candidate_change: from u, E
+    and the signal s (B, V) to Σ_c s(c) ∂g(c)/∂u (B, H) and Σ_b s(c) ∂g(c)/∂E (V, H).
+    """
+
+    value: Callable[[Tensor, Tensor], Tensor]
+    activity_change: Callable[[Tensor, Tensor, Tensor], Tensor]
+    candidate_change: Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
+@cache
+def own_goodness(name: str) -> GoodnessFunction:
+    """The goodness function called MODULE:NAME. Raises UsageError where it is none."""
+    found = imported("--goodness", name, GOODNESS)
+    if not isinstance(found, GoodnessFunction):
+        raise UsageError(f"--goodness {name} is a {type(found).__name__}, not a ffseq.goodness.GoodnessFunction")
+    return found
+
+
 def normalised(units: Tensor) -> Tensor:
     """Activity (B, H) divided by its root mean square over the units, in the same dtype."""
     norm: Tensor = torch.linalg.vector_norm(units, dim=1, keepdim=True)
@@ -46,7 +76,8 @@ def normalised(units: Tensor) -> Tensor:
 def goodness(kind: Goodness, activity: Activity, candidates: Tensor, candidate_bias: Tensor) -> Tensor:
     """Goodness of every candidate (B, V), in the dtype of the bias.
 
-    candidates: E (V, H), float32 or in the dtype of the activity; candidate_bias: e (V,) float32, added by `agreement`.
+    candidates: E (V, H), float32 or in the dtype of the activity; candidate_bias: e (V,) float32, which `squares` does
+    not add.
 
     >>> activity = Activity(torch.tensor([[1.0, 0.0]]))
     >>> E = torch.tensor([[3.0, 5.0], [0.5, 1.0]])
@@ -58,6 +89,9 @@ def goodness(kind: Goodness, activity: Activity, candidates: Tensor, candidate_b
     # In training a product may round to the three digits of bfloat16: far less than what sampling a batch leaves open.
     # Figures are computed in float32. Sums of squares, large and the same for all candidates, never round.
     units, weights = activity.units, candidates.to(activity.units.dtype)
+    if is_own(kind):
+        value = own_goodness(kind).value(units, weights).to(candidate_bias.dtype)
+        return torch.add(candidate_bias, value, alpha=activity.scale)
     cross = (units @ weights.t()).to(candidate_bias.dtype)
     if kind == "agreement":
         return torch.add(candidate_bias, cross, alpha=activity.scale)
@@ -73,7 +107,11 @@ def pre_activity_change(kind: Goodness, activity: Activity, candidates: Tensor, 
     """
     units = activity.units
     scaled = signal * activity.scale
-    change = scaled.to(units.dtype) @ candidates.to(units.dtype)
+    if is_own(kind):
+        change = own_goodness(kind).activity_change(units, candidates.to(units.dtype), scaled.to(units.dtype))
+        change = change.to(units.dtype)
+    else:
+        change = scaled.to(units.dtype) @ candidates.to(units.dtype)
     if kind == "squares":
         change.addcmul_(units, scaled.sum(1, keepdim=True).to(units.dtype)).mul_(2)
     # The derivative of ReLU: what comes from units that are not on is nothing.
@@ -87,6 +125,9 @@ def candidate_change(kind: Goodness, activity: Activity, candidates: Tensor, sig
     agreement: ΔE = κ sᵀ u.  squares: ΔE = 2 κ (sᵀ u + (sᵀ [u > 0]) ∘ E).
     """
     units = activity.units
+    if is_own(kind):
+        scaled = (signal * activity.scale).to(units.dtype)
+        return own_goodness(kind).candidate_change(units, candidates.to(units.dtype), scaled)
     rows = (signal * activity.scale).to(units.dtype).t()
     change: Tensor = rows @ units
     if kind == "agreement":

@@ -25,9 +25,10 @@ from ffseq.between import through
 from ffseq.goodness import normalised
 from ffseq.layers.causal import dilation
 from ffseq.layers.window import WindowLayer
+from ffseq.own import is_own
 
 if TYPE_CHECKING:
-    from ffseq.network import SequenceNetwork
+    from ffseq.network import Past, SequenceNetwork
 
 
 @torch.no_grad()
@@ -39,6 +40,9 @@ def next_scores(network: SequenceNetwork, strings: int) -> Callable[[Tensor], Te
     """
     if network.config.stack == "literal":
         return network.scores
+    if is_own(network.config.goodness):
+        past: Past = {}
+        return lambda contexts: network.scores(contexts[None] if network.is_causal else contexts, past)
     layers = [layer for layer in network.layers if isinstance(layer, WindowLayer)]
     gains = network.gains[-len(layers) :].tolist()
     units = layers[0].bias.shape[0]

@@ -121,9 +121,7 @@ def learn(
         layer: WindowLayer | MemoryLayer,
         below: Below | None,
         activity: Activity | Recall,
-        own: Tensor,
         shared: Tensor,
-        negatives: Negatives,
     ) -> None:
         nonlocal readers
         if random is None and isinstance(layer, MemoryLayer):
@@ -140,7 +138,6 @@ def learn(
             if learned is not None:
                 learned(which)
         changes.append(change)
-        means.append(means_of(own, targets, negatives))
 
     number, units = layers.start, entering.units if entering is not None else None
     upward = network.upward(contexts, past=past, drop=drop, random=random, layers=layers, units=units)
@@ -153,19 +150,23 @@ def learn(
                 waiting.append((layer, below, activity, own))
             continue
         score, count = (own, 1) if learning.scope == "own" else (total, number)
-        let_learn(layer, below, activity, own, *signal_of(score, count))
+        shared, negatives = signal_of(score, count)
+        let_learn(layer, below, activity, shared)
+        means.append(means_of(own, targets, negatives))
     assert total is not None
     if learning.scope == "all":
-        shared = signal_of(total, number)
+        shared, negatives = signal_of(total, number)
         if recompute:
             # Up once more, under the same dropout and from the same past, letting each layer go as it has learned.
             if random is not None:
                 assert begin[0] is not None
                 random.set_state(begin[0])
             for layer, below, activity in network.upward(contexts, past=begin[1], drop=drop, random=random):
-                let_learn(layer, below, activity, goodness_of(layer, activity), *shared)
+                let_learn(layer, below, activity, shared)
+                means.append(means_of(goodness_of(layer, activity), targets, negatives))
         for layer, below, activity, own in waiting:
-            let_learn(layer, below, activity, own, *shared)
+            let_learn(layer, below, activity, shared)
+            means.append(means_of(own, targets, negatives))
     positive, negative = (torch.stack(side) for side in zip(*means, strict=True))
     if entering is not None:
         positive, negative = torch.cat([entering.positive, positive]), torch.cat([entering.negative, negative])
@@ -257,9 +258,9 @@ def layer_signal(
 def threshold_of(network: SequenceNetwork, learning: LearningConfig, layers: int) -> float:
     """θ for a score summed over so many layers.
 
-    By default 0 for `agreement`, whose goodness has either sign, and the number of units in the score for `squares`
-    (a mean square of one for each unit, as in Hinton's experiments).
+    By default the number of units in the score for `squares` (a mean square of one for each unit, as in Hinton's
+    experiments), else 0: the goodness of `agreement` has either sign.
     """
     if learning.threshold is not None:
         return learning.threshold
-    return 0.0 if network.config.goodness == "agreement" else float(layers * (network.config.units or 0))
+    return float(layers * (network.config.units or 0)) if network.config.goodness == "squares" else 0.0

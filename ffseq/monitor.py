@@ -7,7 +7,6 @@ nothing finite left to tell, the run is refused.
 from __future__ import annotations
 
 import copy
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -28,6 +27,7 @@ from ffseq.randomness import generator
 from ffseq.readout import fit_readout
 from ffseq.sampling import stream_text
 from ffseq.segments import Segments, leading
+from ffseq.trackers import Told, tell
 
 if TYPE_CHECKING:
     from ffseq.training import State
@@ -45,7 +45,7 @@ class Monitor:
     network: the net that learns; shown: that net, or the one with the running average of its weights, which evaluation
     and samples show. config: resolved (see `ffseq.defaults`). learned: the training text, without what is held back of
     it; fitting: the text that the read-out is fitted on, none where it is known. leads: whether this process tells
-    anything; the others of a team only refuse what is not finite.
+    anything; the others of a team only refuse what is not finite. tracker: who is told the lines of the log as well.
     """
 
     network: SequenceNetwork
@@ -57,6 +57,7 @@ class Monitor:
     learned: Segments
     fitting: Sequence[Segment]
     leads: bool
+    tracker: Told | None = None
     _warned: bool = field(default=False, init=False)
 
     def log(self, state: State, means: Means, moment: Moment, done: float) -> None:
@@ -176,8 +177,7 @@ class Monitor:
     def _write(self, state: State, *, kind: str, **figures: Any) -> None:
         line = {"step": state.step, "seconds": round(state.seconds, 3), "kind": kind}
         line |= {"characters_seen": self._seen(state)} | figures
-        with (self.folder / "log.jsonl").open("a", encoding="utf-8") as log:
-            log.write(json.dumps(line) + "\n")
+        tell(self.folder, line, self.tracker)
 
 
 def _dead(result: Evaluation) -> list[float]:

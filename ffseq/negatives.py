@@ -9,20 +9,26 @@ So every objective is one formula, whatever the source.
     argmax      the best-scoring wrong character (the truth is never the negative)
     unigram     k characters drawn from the frequencies of the training text
     corrupted   a real window with its candidate, and a share of its context, replaced by uniform characters
+    MODULE:NAME k characters drawn from a distribution of yours: a function from the scores S (B, V), float32, and the
+                real next symbols (B,) to its logarithms (B, V), which need not be normalised
 
-The first four share the context of the positive. `corrupted` has contexts of its own.
+All but `corrupted`, which has contexts of its own, share the context of the positive.
 
 Shape letters: B positions in a batch, K context length, V alphabet size, k negatives for each positive.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from torch import Tensor
 
-from ffseq.config import Source
+from ffseq.config import NEGATIVES, Source
+from ffseq.errors import FfseqError, UsageError
+from ffseq.own import imported, is_own
 from ffseq.randomness import drawn
 
 
@@ -30,12 +36,17 @@ from ffseq.randomness import drawn
 class Negatives:
     """Negatives of a batch.
 
-    weights: (B, V) float32, rows sum to one. log_q: (B, V) float32, natural log of the probability with which the
-    source draws each candidate, or None where the source has no such distribution (argmax).
+    weights: (B, V) float32, rows sum to one. q: (B, V) float32, the probability with which the source draws each
+    candidate, or None where the source has no such distribution (argmax).
     """
 
     weights: Tensor
-    log_q: Tensor | None
+    q: Tensor | None
+
+    @property
+    def log_q(self) -> Tensor | None:
+        """Natural log of q (B, V); only some objectives look at it."""
+        return None if self.q is None else self.q.clamp(min=1e-30).log()
 
 
 def draw(
@@ -53,7 +64,8 @@ def draw(
 
     scores: S (B, V) float32, as the layer sees them; targets: (B,) int64, the real next symbols; unigram: (V,)
     float32 probabilities, needed by `unigram`. With `exclude_truth` the real symbol gets no weight and the rest is
-    renormalised. Raises ValueError for `unigram` without frequencies.
+    renormalised. Raises ValueError for `unigram` without frequencies, FfseqError for a source of your own that gives no
+    distribution.
     """
     if source == "argmax":
         best = scores.scatter(1, targets[:, None], -torch.inf).argmax(1, keepdim=True)
@@ -64,6 +76,8 @@ def draw(
         if unigram is None:
             raise ValueError("negatives 'unigram' need the frequencies of the training text")
         log_q = unigram.log().expand_as(scores)
+    elif is_own(source):
+        log_q = _called(source, scores, targets)
     else:
         log_q = scores / temperature
     if exclude_truth:
@@ -71,7 +85,28 @@ def draw(
         log_q = log_q.scatter(1, targets[:, None], -torch.inf)
     q = torch.softmax(log_q, 1)
     weights = q if source == "expected" else _counts(sampled(q, count, generator), q)
-    return Negatives(weights, q.clamp(min=1e-30).log())
+    return Negatives(weights, q)
+
+
+@cache
+def own_source(name: str) -> Callable[[Tensor, Tensor], Tensor]:
+    """The negative source called MODULE:NAME. Raises UsageError where it is none."""
+    found = imported("--negatives", name, NEGATIVES)
+    if not callable(found):
+        raise UsageError(f"--negatives {name} is a {type(found).__name__}; it has to be a function")
+    function: Callable[[Tensor, Tensor], Tensor] = found
+    return function
+
+
+def _called(name: str, scores: Tensor, targets: Tensor) -> Tensor:
+    """The logarithms (B, V) that a source of the user's gives, checked."""
+    log_q = own_source(name)(scores, targets)
+    if not isinstance(log_q, Tensor) or log_q.shape != scores.shape:
+        what = f"shape {tuple(log_q.shape)}" if isinstance(log_q, Tensor) else f"type {type(log_q).__name__}"
+        raise FfseqError(f"negatives {name} returned {what}, expected a tensor of shape {tuple(scores.shape)}")
+    if not bool(log_q.amax(1).isfinite().all()):  # NaN is the largest; all of a row at −∞ leaves nothing to draw
+        raise FfseqError(f"negatives {name} returned no distribution: a position's largest logarithm is not finite")
+    return log_q.to(scores.dtype)
 
 
 def corrupt(contexts: Tensor, alphabet_size: int, share: float, generator: torch.Generator | None) -> Tensor:

@@ -7,27 +7,22 @@ pattern of the one below, not how good it was (Hinton, arXiv 2212.13345, section
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict
 from itertools import islice
-from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ffseq.alphabet import Alphabet
 from ffseq.between import box_between, through
-from ffseq.blackbox import BlackBox, black_box_of
-from ffseq.checkpoint import Checkpoint, load_checkpoint, resolve_run, save_checkpoint
 from ffseq.config import NetworkConfig, lengths_of
-from ffseq.errors import FfseqError
 from ffseq.flat import Flat
 from ffseq.goodness import Activity, normalised
 from ffseq.layers.causal import dilation, last_begun, with_past
 from ffseq.layers.literal import LiteralLayer
 from ffseq.layers.memory import MemoryLayer, Recall
 from ffseq.layers.window import Below, WindowLayer
-from ffseq.passes import Tables, passes
+from ffseq.passes import passes
+from ffseq.pretrained import Pretrained
 from ffseq.randomness import generator, keep_mask
 from ffseq.sampling import bits_of, stream_text
 from ffseq.segments import Segment
@@ -42,7 +37,7 @@ def goodness_of(layer: WindowLayer | MemoryLayer, activity: Activity | Recall) -
     return own
 
 
-class SequenceNetwork(nn.Module):
+class SequenceNetwork(Pretrained):
     """A stack of layers that predicts the next symbol.
 
     config needs `block_size`, `layers` and `units` to be set. Initial weights depend on `seed` alone. `temperature` is
@@ -63,9 +58,6 @@ class SequenceNetwork(nn.Module):
         self.block_size = config.block_size
         self.products = torch.float32
         self.boxes = [box_between(config.between, number, config.units) for number in range(config.layers - 1)]
-        self.black_box: BlackBox | None = None
-        #: What the black box says of the texts that are asked for; there with it.
-        self.tables: Tables | None = None
         size = len(alphabet)
         if config.stack == "literal":
             self.layers = nn.ModuleList(
@@ -229,43 +221,6 @@ class SequenceNetwork(nn.Module):
         """
         known = self.prior if black_box is None else self.prior + black_box
         return torch.log_softmax(scores / self.temperature + known, 1)
-
-    def attach(self, box: BlackBox) -> None:
-        """Put a black box into the stack. What it counts becomes part of the net, and of its checkpoints."""
-        self.black_box, self.tables = box, Tables(box)
-        text = np.asarray(box.text if box.counts else box.text[:0])
-        kind = np.uint8 if text.itemsize == 1 else np.int32
-        self.register_buffer("black_box_text", torch.from_numpy(text.astype(kind)))
-
-    def parameter_count(self) -> int:
-        """Number of learnable weights."""
-        return sum(parameter.numel() for parameter in self.parameters())
-
-    @classmethod
-    def from_checkpoint(cls, checkpoint: Checkpoint) -> SequenceNetwork:
-        """The network that a loaded checkpoint describes. Raises FfseqError where shapes and config disagree."""
-        try:
-            config = NetworkConfig(**checkpoint.config["network"])
-            network = cls(config, Alphabet.from_json(checkpoint.alphabet))
-            if config.black_box != "none":
-                network.attach(black_box_of(config, checkpoint.model["black_box_text"].numpy(), len(network.alphabet)))
-            network.load_state_dict(checkpoint.model)
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            reason = str(error).splitlines()[0]
-            raise FfseqError(
-                f"{checkpoint.path}: config.json, alphabet.json and model.safetensors do not belong together ({reason})"
-            ) from error
-        return network
-
-    @classmethod
-    def from_pretrained(cls, path: str | Path) -> SequenceNetwork:
-        """The network of a run folder (its best/, else last/) or of a checkpoint folder. Raises FfseqError."""
-        return cls.from_checkpoint(load_checkpoint(resolve_run(Path(path))))
-
-    def save_pretrained(self, path: str | Path) -> None:
-        """Write the network as a checkpoint folder that `from_pretrained` reads."""
-        config = {"format": "ffseq", "network": asdict(self.config)}
-        save_checkpoint(Path(path), config=config, model=self.state_dict(), alphabet=self.alphabet.to_json())
 
     def generate(
         self,

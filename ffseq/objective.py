@@ -21,6 +21,7 @@ from torch import Tensor
 from ffseq.config import Goodness, Objective, Scope, Source
 from ffseq.errors import UsageError
 from ffseq.negatives import Negatives
+from ffseq.own import is_own
 
 #: Which negative sources have a fixed point worth learning with which objective; everything else is refused.
 SOURCES: dict[Objective, tuple[Source, ...]] = {
@@ -30,6 +31,8 @@ SOURCES: dict[Objective, tuple[Source, ...]] = {
     "threshold": ("sampled", "expected", "argmax", "unigram", "corrupted"),
     "difference": ("sampled", "expected", "argmax", "unigram"),
 }
+#: Objectives that take a source of your own, too: those that do not ask for the net's own prediction.
+OPEN: tuple[Objective, ...] = ("nce", "threshold", "difference")
 _REASON: dict[Objective, str] = {
     "contrast": "its negatives have to come from the net's own prediction, or its signal never vanishes",
     "likelihood": "it is the exact expectation over the net's own prediction",
@@ -43,7 +46,7 @@ def check_combination(
     objective: Objective, negatives: Source, *, exclude_truth: bool | None, temperature: float
 ) -> None:
     """Refuse combinations that have no fixed point. Raises UsageError with a sentence."""
-    if negatives not in SOURCES[objective]:
+    if negatives not in SOURCES[objective] and not (is_own(negatives) and objective in OPEN):
         allowed = ", ".join(SOURCES[objective])
         raise UsageError(
             f"objective '{objective}' does not go with negatives '{negatives}': {_REASON[objective]}. "
@@ -130,9 +133,10 @@ def signal(
         pull = weights * alpha * torch.sigmoid(alpha * (scores - scores.gather(1, index)))
         return (-pull).scatter_add_(1, index, pull.sum(1, keepdim=True)), None
     if objective == "nce":
-        if negatives.log_q is None:
+        log_q = negatives.log_q
+        if log_q is None:
             raise ValueError("nce needs log_q")
-        z = scores - negatives.log_q
+        z = scores - log_q
     else:
         z = scores - threshold
     up = torch.sigmoid(-z.gather(1, index))

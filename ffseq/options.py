@@ -7,6 +7,8 @@ from dataclasses import fields
 from typing import Any
 
 from ffseq.config import (
+    GOODNESS,
+    NEGATIVES,
     CorpusConfig,
     LearningConfig,
     NetworkConfig,
@@ -19,6 +21,8 @@ from ffseq.config import (
     source_of,
 )
 from ffseq.errors import UsageError
+from ffseq.goodness import own_goodness
+from ffseq.negatives import own_source
 from ffseq.objective import check_combination
 from ffseq.phases import check_phases
 
@@ -148,6 +152,10 @@ def check(config: TrainConfig) -> None:
             )
     if learn.threshold is not None and not math.isfinite(learn.threshold):
         raise UsageError(f"--threshold has to be a finite number, got {learn.threshold}")
+    if net.goodness not in GOODNESS:
+        own_goodness(net.goodness)
+    if learn.negatives not in NEGATIVES:
+        own_source(learn.negatives)
     if net.stack == "literal":
         _check_literal(config)
     check_phases(config)

@@ -27,7 +27,7 @@ from ffseq.options import from_flat, to_flat
 CHANGEABLE = frozenset({
     "corpus", "split", "unknown", "dropout", "learning_rate", "weight_decay", "warmup_iters", "constant_share",
     "final_rate", "out_dir", "resume", "max_iters", "max_seconds", "eval_interval", "log_interval", "sample_interval",
-    "checkpoint_seconds", "pipeline", "floors", "threads", "device", "dtype",
+    "checkpoint_seconds", "pipeline", "tracker", "floors", "threads", "device", "dtype",
 })  # fmt: skip
 
 

@@ -38,6 +38,7 @@ from ffseq.scoring import (
     load_network,
 )
 from ffseq.splits import Part
+from ffseq.trackers import check_tracker, tracked
 from ffseq.training import Trainer
 
 
@@ -58,6 +59,7 @@ def train(
     Interrupted, with everything saved, as soon as `interrupted()` is true.
     """
     progress = progress or Progress(quiet=True)
+    check_tracker(config.run.tracker)
     team = team_of_environment(config.run.device, last_leads=config.run.pipeline)
     if config.run.pipeline and team is None:
         raise UsageError(
@@ -97,7 +99,17 @@ def train(
     network = network.to(device)
     with alone_in(folder) if leads else nullcontext(), together(team, folder):
         trainer = Trainer(network, corpus, config, folder, progress, team)
-        return _run(trainer, checkpoint, preset, interrupted, began)
+        if checkpoint is not None:
+            trainer.restore(checkpoint)
+        if not leads:
+            _learn(trainer, interrupted)
+            return {}
+        if checkpoint is not None:
+            cut_log(folder / "log.jsonl", trainer.state.step)
+        with tracked(config.run, folder, to_flat(config), trainer.state.step, progress) as trainer.monitor.tracker:
+            if checkpoint is None:
+                trainer.save("last")  # before anything else: from here on the run can be resumed
+            return _run(trainer, preset, interrupted, began)
 
 
 def _begun(config: TrainConfig, team: Team | None) -> tuple[Path, Checkpoint | None, TrainConfig]:
@@ -117,25 +129,10 @@ def _begun(config: TrainConfig, team: Team | None) -> tuple[Path, Checkpoint | N
     return folder, checkpoint, config
 
 
-def _run(
-    trainer: Trainer,
-    checkpoint: Checkpoint | None,
-    preset: str | None,
-    interrupted: Callable[[], bool],
-    began: float,
-) -> dict[str, Any]:
-    """From the first checkpoint to result.json."""
+def _run(trainer: Trainer, preset: str | None, interrupted: Callable[[], bool], began: float) -> dict[str, Any]:
+    """From the first update, or the one to go on with, to result.json."""
     network, corpus, config = trainer.network, trainer.corpus, trainer.config
     folder, progress = trainer.folder, trainer.progress
-    if checkpoint is not None:
-        trainer.restore(checkpoint)
-    if not trainer.leads:
-        _learn(trainer, interrupted)
-        return {}
-    if checkpoint is None:
-        trainer.save("last")  # before anything else: from here on the run can be resumed
-    else:
-        cut_log(folder / "log.jsonl", trainer.state.step)
     _write_json(folder / "options.json", to_flat(config))
     if preset is not None:
         progress.say(f"settings of preset {preset} (`ffseq show {preset}`), and what was typed over them")

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ffseq.alphabet import Unknown
 from ffseq.baselines.floors import corpus_floors
 from ffseq.blackbox import BlackBox, black_box_of
-from ffseq.checkpoint import Checkpoint, load_checkpoint, resolve_run
+from ffseq.checkpoint import Checkpoint
 from ffseq.compute import choose_device, set_threads
 from ffseq.config import NetworkConfig
 from ffseq.corpus import Corpus, load_corpus
@@ -24,6 +24,7 @@ from ffseq.learning_on import predicted
 from ffseq.mixing import mixture_on
 from ffseq.network import SequenceNetwork
 from ffseq.passes import box_alone
+from ffseq.pretrained import checkpoint_of
 from ffseq.progress import Progress
 from ffseq.sampling import bits_of
 from ffseq.splits import Part, tuning
@@ -157,8 +158,8 @@ def evaluate(
 def load_network(
     path: Path | str, *, dtype: str = "float32", device: str = "auto"
 ) -> tuple[SequenceNetwork, Checkpoint]:
-    """The network of a run folder or checkpoint folder, ready to predict, and the checkpoint it came from."""
-    checkpoint = load_checkpoint(resolve_run(Path(path)))
+    """The network of a run folder, a checkpoint folder or hub:owner/name, ready to predict, and its checkpoint."""
+    checkpoint = checkpoint_of(path)
     network = SequenceNetwork.from_checkpoint(checkpoint).to(choose_device(device))
     network.products = torch.bfloat16 if dtype == "bfloat16" else torch.float32
     return network, checkpoint

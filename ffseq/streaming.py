@@ -34,6 +34,7 @@ from ffseq.options import check, to_flat
 from ffseq.progress import Progress, duration
 from ffseq.randomness import generator
 from ffseq.resume import alone_in, cut_log, find_run, refuse_changes
+from ffseq.trackers import Told, tell, tracked
 from ffseq.windows import contexts_at
 
 #: A net for a stream, where nothing else is said: small enough to keep up with one.
@@ -85,16 +86,17 @@ def train_on_stream(
     network.products = products
     with alone_in(folder):
         learner = StreamLearner(network, config, folder, progress, name, content)
-        if checkpoint is None:
-            learner.save()
-        else:
+        if checkpoint is not None:
             learner.restore(checkpoint)
             cut_log(folder / "log.jsonl", learner.state.step)
         progress.say(
             f"{name}: one pass in blocks of {config.run.string_length}; {len(alphabet)} kinds of symbols; "
             f"{network.parameter_count():,} weights in {config.network.layers} layers; run folder {folder}"
         )
-        ended = learner.run(pieces, interrupted)
+        with tracked(config.run, folder, to_flat(config), learner.state.step, progress) as learner.tracker:
+            if checkpoint is None:
+                learner.save()
+            ended = learner.run(pieces, interrupted)
         if not ended and interrupted():
             raise Interrupted(
                 f"interrupted after {learner.state.characters:,} characters; go on with --resume {folder}"
@@ -151,6 +153,7 @@ class StreamLearner:
         self.flat = network.flat() if config.learning.hidden == "learned" else None
         self.optimisers = make_optimisers(self.layers, config.optimiser, config.run.string_length, self.flat)
         self.state = State()
+        self.tracker: Told | None = None
         self.past: Past = {}
         #: The last K symbols; before the first character "before the beginning", V.
         self.recent = np.full(network.block_size, len(network.alphabet), dtype=np.int64)
@@ -243,8 +246,7 @@ class StreamLearner:
             "characters_seen": state.characters, "prequential_bits_per_character": mean,
             "recent_bits_per_symbol": state.recent,
         }  # fmt: skip
-        with (self.folder / "log.jsonl").open("a", encoding="utf-8") as log:
-            log.write(json.dumps(line) + "\n")
+        tell(self.folder, line, self.tracker)
         self.progress.status(
             f"{state.characters:>12,} characters  {state.characters / max(state.seconds, 1e-9):,.0f}/s  "
             f"{duration(state.seconds)}  bits per character before learning it: {mean:.3f}, of late {state.recent:.3f}"

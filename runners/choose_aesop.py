@@ -45,6 +45,10 @@ CANDIDATES: dict[str, dict[str, Any]] = {
     "small, 3000 updates": {"max_iters": 3000},
     "small, 6000 updates": {"max_iters": 6000},
     "hinton, 3000 updates": {"units": 2000, "max_iters": 3000},
+    "twin": {"method": "twin"},
+    "twin, likelihood": {"method": "twin", "objective": "likelihood"},
+    "twin, 6000 updates": {"method": "twin", "max_iters": 6000},
+    "twin, 3000 updates": {"method": "twin", "max_iters": 3000},
 }
 
 

@@ -23,11 +23,11 @@ COMPARISONS: dict[str, list[str]] = {
         "--eval_interval", "200", "--temperature", "null", "--calibrate", "true", "--search_share", "1.0",
         "--dropouts", "0.1,0.2,0.3,0.5", "--learning_rates", "0.001,0.002,0.004,0.008", "--methods",
         "ff-own-sampled,ff-own-expected,ff-below-sampled,ff-below-expected,ff-all-sampled,ff-all-expected,twin-expected,"
-        "twin-sampled,random-hidden",
+        "twin-sampled,random-hidden,ff-literal",
     ],
     "aesop_book": [
         "aesop", "--preset", "aesop-book", "--threads", "1", "--search_share", "1.0", "--eval_interval", "200",
-        "--dropouts", "0.1,0.2,0.3,0.4,0.5", "--learning_rates", "0.002,0.004,0.008", "--methods",
+        "--dropout", "0.5", "--dropouts", "0.1,0.2,0.3,0.4,0.5", "--learning_rates", "0.002,0.004,0.008", "--methods",
         "ff-own-expected,ff-below-expected,ff-all-expected,twin-expected",
     ],
 }  # fmt: skip

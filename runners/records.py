@@ -39,8 +39,9 @@ CORPORA: dict[str, list[str]] = {
     "text8-prefix": ["text8-prefix"],
     "enwik8-prefix": ["enwik8-prefix"],
 }
-#: Where a preset brings gains and temperature that were fitted for Forward-Forward: the twin's own, fitted alike.
-FITTED: dict[tuple[str, str], list[str]] = {
+#: What was fitted, or searched, for Forward-Forward in a preset: the twin's own, fitted or searched alike.
+OWN: dict[tuple[str, str], list[str]] = {
+    ("aesop-book", "twin"): ["--learning_rate", "0.002", "--dropout", "0.3"],
     ("tinyshakespeare", "twin-equal-work"): ["--temperature", "1.053", "--gains", "1.41,1.14,1.06,.68,.72,.77,.98,.96"],
 }
 METHODS: dict[str, list[str]] = {"ff": [], "twin": ["--method", "twin"], "twin-equal-work": ["--method", "twin"]}
@@ -83,7 +84,7 @@ def record(corpus: str, method: str, seed: str, cell: dict[str, Any]) -> None:
 
 def measure(corpus: str, method: str, seed: str, folder: Path) -> dict[str, Any]:
     """Train, and for `ff` score on a black box; through the command line, timed as a user would with a watch."""
-    own = FITTED.get((corpus, method), [])
+    own = OWN.get((corpus, method), [])
     arguments = [*CORPORA[corpus], *METHODS[method], *own, "--seed", seed, "--threads", "1"]
     if method == "twin-equal-work":
         arguments += ["--max_iters", str(updates_for_equal_work(CORPORA[corpus]))]

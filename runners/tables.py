@@ -248,34 +248,45 @@ def bench() -> str:
 
 def sleep() -> str:
     """Bits against the length of phases, beside the best interleaved net; and what a time without negatives does."""
-    found = json.loads((HERE / "results" / "sleep.json").read_text(encoding="utf-8"))
+    parts = json.loads((HERE / "results" / "sleep.json").read_text(encoding="utf-8"))
     rows = [
         "| asleep | updates of a phase | bits per character | of interleaved | accuracy | in full phases | kept, KiB |",
         "|---|---|---|---|---|---|---|",
     ]
-    best = found["interleaved"]
-    for row in [best | {"label": f"interleaved, {best['objective']}, stopped early"}, *found["curve"]]:
-        bits, accuracy = row["bits_per_character"], row["accuracy"]
-        length = "" if "wake" not in row else f"{row['wake']:,}"
-        label = row["label"] + ("" if row.get("offline", True) else " (not offline)")
-        if bits is None:
-            rows.append(f"| {label} | {length} | diverged | | | | |")
+    said = []
+    for found in parts.values():
+        best = found["interleaved"]
+        if best is None:
             continue
-        relative = f"{bits['mean'] / best['bits_per_character']['mean']:.3f}"
-        share = "" if "wake" not in row else f"{row['share_at_full_length']:.0%}"
-        kept = "" if row["state_bytes"] is None else f"{row['state_bytes'] / 1024:,.0f}"
-        figures = f"{bits['mean']:.3f} ± {bits['sd']:.3f} | {relative} | {100 * accuracy['mean']:.1f} %"
-        rows.append(f"| {label} | {length} | {figures} | {share} | {kept} |")
-    if found["deprivation"]:
+        lines = found["curve"]
+        if best not in said:  # parts that share their interleaved nets need them once
+            said.append(best)
+            lines = [best | {"label": f"interleaved, {best['objective']}, stopped early"}, *lines]
+        rows += [separation(row, best["bits_per_character"]["mean"]) for row in lines]
+    deprived = [row for found in parts.values() for row in found["deprivation"]]
+    if deprived:
         rows += ["", "| without negatives | before | after | lowest asleep | updates asleep until within 1 % |"]
         rows += ["|---|---|---|---|---|"]
-    for row in found["deprivation"]:
+    for row in deprived:
         stages = (row[f"bits_per_character_{stage}"] for stage in ("before", "after", "lowest_asleep"))
         bits = " | ".join("diverged" if one is None else f"{one:.3f}" for one in stages)
         updates = row["recovery_updates"]
         until = f"more than {row['recovery_limit']:,}" if updates is None else f"{updates:,.0f}"
         rows.append(f"| {row['mechanism']}, {row['length']:,} updates | {bits} | {until} |")
     return "\n".join(rows)
+
+
+def separation(row: dict[str, Any], best: float) -> str:
+    """A point of the curve, or the interleaved net, as a line of a table."""
+    bits, accuracy = row["bits_per_character"], row["accuracy"]
+    length = "" if "wake" not in row else f"{row['wake']:,}"
+    label = row["label"] + ("" if row.get("offline", True) else " (not offline)")
+    if bits is None:
+        return f"| {label} | {length} | diverged | | | | |"
+    share = "" if "wake" not in row else f"{row['share_at_full_length']:.0%}"
+    kept = "" if row["state_bytes"] is None else f"{row['state_bytes'] / 1024:,.0f}"
+    figures = f"{bits['mean']:.3f} ± {bits['sd']:.3f} | {bits['mean'] / best:.3f} | {100 * accuracy['mean']:.1f} %"
+    return f"| {label} | {length} | {figures} | {share} | {kept} |"
 
 
 def spread(values: list[float], digits: int) -> str:

@@ -21,11 +21,11 @@ from ffseq.runs import train
 
 @pytest.fixture(autouse=True, scope="session")
 def _private_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Prepared corpora and floors go to a folder of the test session, never to the user's cache; no test calls the Hub."""
+    """Prepared corpora and floors go to a folder of the test session, never to the user's cache; nothing to the Hub."""
     os.environ["FFSEQ_CACHE"] = str(tmp_path_factory.mktemp("cache"))
     os.environ["HF_HOME"] = str(tmp_path_factory.mktemp("hub"))
     os.environ["HF_HUB_OFFLINE"] = "1"
-    torch.set_num_threads(2)
+    torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else 2)
 
 
 @pytest.fixture

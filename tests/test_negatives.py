@@ -142,7 +142,7 @@ def _settle(objective: str, p: torch.Tensor, *, scores: torch.Tensor, rate: floa
         source = options["source"]
         if source == "unigram":  # the expectation over its draws
             q = options["unigram"].expand_as(rows)
-            negatives = Negatives(q, q.log())
+            negatives = Negatives(q, q)
         else:
             negatives = draw("expected", rows, everything, **weights)
         s, _ = signal(objective, rows, everything, negatives)

@@ -51,6 +51,8 @@ def run(verb: str, arguments: list[str], interrupted: Interrupt) -> int:
         raise UsageError("compare reads its text many times: give the path of a file instead of standard input")
     if options["stream"]:
         raise UsageError("compare holds text out, and a stream has nothing to hold out: leave --stream out")
+    if options["tracker"] != "none":
+        raise UsageError("compare trains many nets: leave --tracker out, it is for ffseq train")
     methods = list(METHODS) if options["methods"] == "all" else options["methods"].split(",")
     for name in methods:
         if name not in METHODS:
