@@ -13,9 +13,6 @@ import yaml
 
 from ffseq.errors import FfseqError, UsageError, nearest
 
-#: What a data set of the Hub begins with, as CORPUS.
-HUB = "hub:"
-
 
 @dataclass(frozen=True)
 class Entry:

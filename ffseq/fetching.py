@@ -5,8 +5,9 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from ffseq.catalogue import HUB, Entry, data_folders, verified
+from ffseq.catalogue import Entry, data_folders, verified
 from ffseq.errors import FfseqError, UsageError
+from ffseq.hub import PREFIX
 from ffseq.hub_data import data_set
 
 
@@ -20,7 +21,7 @@ def fetch(card: Entry) -> Path:
     if card.hub is None or card.file is None:
         raise UsageError(f"corpus {card.name} is not to be had from the Hub: {by_hand}")
     target = data_folders()[0] / card.file
-    path, *words = card.hub.removeprefix(HUB).split(":")
+    path, *words = card.hub.removeprefix(PREFIX).split(":")
     try:
         documents = data_set(path, words, card.hub_split, path).documents
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -133,6 +133,7 @@ class SequenceNetwork(Pretrained):
         slots: Tensor | None = None,
         layers: range | None = None,
         units: Tensor | None = None,
+        documents: bool = True,
     ) -> Iterator[tuple[WindowLayer, Below | None, Activity] | tuple[MemoryLayer, None, Recall]]:
         """Layer by layer: the layer, its input from below, its activity.
 
@@ -141,6 +142,7 @@ class SequenceNetwork(Pretrained):
         slots: what a literal stack has in its candidate slot, (m, B) int64, by default what its read-out needs; the
         activities then have m·B rows. random: None at rest; in learning the source of what is left out. layers: the
         numbers of those to go through, by default all; units: what `passed_on` gave for the layer below them.
+        documents: whether one may begin inside the strings of a causal stack; where none does, nobody has to look.
 
         A generator: whoever asks for one layer after the other can let each go as soon as it has learned. With
         `drop`, units are left out at random; the mask of a layer is drawn from `random`. At rest, activities count as
@@ -148,7 +150,7 @@ class SequenceNetwork(Pretrained):
         """
         layers = range(len(self.layers)) if layers is None else layers
         strings = contexts.shape[1] if self.is_causal else 1
-        begun = last_begun(contexts, len(self.alphabet), bool(past)) if self.is_causal else None
+        begun = last_begun(contexts, len(self.alphabet), bool(past)) if self.is_causal and documents else None
         contexts = contexts.flatten(0, -2)
         if self.memory is not None and layers.start == 0:
             yield self.memory, None, self.recall(contexts, random)

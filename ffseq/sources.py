@@ -28,10 +28,11 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from ffseq.catalogue import HUB, cache_folder, catalogue, file_of
+from ffseq.catalogue import cache_folder, catalogue, file_of
 from ffseq.checkpoint import replace_file
 from ffseq.documents import ENDINGS, Documents, Read, Text, files_below, folder_documents, is_document, zip_documents
 from ffseq.errors import FfseqError, UsageError, nearest
+from ffseq.hub import PREFIX, is_repo
 from ffseq.interrupt import nothing_to_save
 from ffseq.textfile import CHUNK, Scan, TextFile
 
@@ -56,7 +57,7 @@ def opened(corpus: str, split: str | None = None) -> Iterator[Text | None]:
             yield text
     elif card is not None:
         yield TextFile(file_of(card), card.name) if card.file else None
-    elif corpus.startswith(HUB):
+    elif corpus.startswith(PREFIX):
         with _of_the_hub(corpus, split) as rows:
             yield rows
     else:
@@ -134,8 +135,8 @@ def _of_the_hub(corpus: str, split: str | None) -> Iterator[Documents]:
     """
     from ffseq.hub_data import Unreachable, data_set
 
-    path, *words = corpus.removeprefix(HUB).split(":")
-    if not re.fullmatch(r"[\w.-]+/[\w.-]+", path):
+    path, *words = corpus.removeprefix(PREFIX).split(":")
+    if not is_repo(path):
         raise UsageError(f"{corpus}: a data set of the Hub is hub:owner/name, with :config and :column behind it")
     if Path(path).is_dir():
         raise UsageError(f"{corpus}: there is a folder {path} here, which would be taken for it; is it ./{path}?")

@@ -273,6 +273,7 @@ class Trainer:
         if self.black_box is not None:
             outside = torch.from_numpy(self.black_box[positions - self.corpus.train.start]).to(device).float()
         more: dict[str, Any] = {"random": random, "drop": drop, "unigram": self.unigram, "black_box": outside}
+        more["documents"] = self.documents is not None
         places = self.flat.places if self.flat is not None else None
         if self.pipeline is not None:
             update = self.pipeline.learn(*given, **more, places=places)
