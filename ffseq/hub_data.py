@@ -11,7 +11,8 @@ import re
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from logging import CRITICAL
+from logging import CRITICAL, ERROR
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -45,6 +46,8 @@ def data_set(path: str, words: Sequence[str], split: str | None, name: str) -> D
     not there and columns that are not text, Unreachable without a way to the Hub, FfseqError for what is damaged.
     """
     with _readable(name), _quiet() as datasets:
+        if not Path(path).is_dir():
+            _look_for(path)
         where: dict[str, Any] = {}
         try:
             configs = datasets.get_dataset_config_names(path)
@@ -76,6 +79,13 @@ def data_set(path: str, words: Sequence[str], split: str | None, name: str) -> D
     files = builder.config.data_files or {}
     names = [str(file) for one in _splits(name, split, list(splits)) for file in files.get(one, [builder.hash])]
     return DataSet(Documents(name, read), tuple(names))
+
+
+def _look_for(path: str) -> None:
+    """Ask the Hub for a data set: it answers at once, where the library would try again for half a minute."""
+    from huggingface_hub import HfApi
+
+    HfApi().dataset_info(path, timeout=30)
 
 
 def _config_and_field(name: str, words: Sequence[str], configs: Sequence[str]) -> tuple[str | None, str | None]:
@@ -123,10 +133,18 @@ def _quiet() -> Iterator[ModuleType]:
         import datasets
         from huggingface_hub.utils import logging
 
+        bars, verbosity = not datasets.are_progress_bars_disabled(), datasets.logging.get_verbosity()
+        of_the_client = logging.get_verbosity()
         datasets.disable_progress_bars()
         datasets.logging.set_verbosity(CRITICAL)
-        logging.set_verbosity_error()  # type: ignore[no-untyped-call]
-        yield datasets
+        logging.set_verbosity(ERROR)
+        try:
+            yield datasets
+        finally:
+            logging.set_verbosity(of_the_client)
+            datasets.logging.set_verbosity(verbosity)
+            if bars:
+                datasets.enable_progress_bars()
 
 
 @contextlib.contextmanager
