@@ -26,7 +26,7 @@ from torch import Tensor
 from ffseq.config import LearningConfig, Objective
 from ffseq.flat import Views
 from ffseq.learning import Update, learn, threshold_of
-from ffseq.negatives import Negatives, sampled
+from ffseq.negatives import Negatives, Said, sampled
 
 if TYPE_CHECKING:
     from ffseq.network import SequenceNetwork
@@ -68,10 +68,11 @@ def awake(
     random: torch.Generator,
     drop: float,
     frozen: SequenceNetwork | None,
+    gated: bool = False,
     places: Views | None = None,
 ) -> Update:
     """One update awake: contexts (B, K) and targets (B,) of real text, no negatives. frozen: q, for `nce`; places: as
-    `learn` takes them.
+    `learn` takes them. gated: weigh it by 1 − P(real), for which all candidates are looked at: less than separation.
     """
     index = targets[:, None]
     log_q = None
@@ -81,6 +82,8 @@ def awake(
     def judge(scores: Tensor, layers: int) -> tuple[Tensor, Negatives]:
         threshold = threshold_of(network, learning, layers)
         up = rising(learning.objective, scores.gather(1, index)[:, 0], log_q=log_q, threshold=threshold)
+        if gated:
+            up = up * (1 - torch.softmax(scores, 1).gather(1, index)[:, 0])
         return torch.zeros_like(scores).scatter_(1, index, up[:, None]), Negatives(torch.zeros_like(scores), None)
 
     return learn(network, contexts, targets, learning, random=random, drop=drop, places=places, judge=judge)
@@ -95,23 +98,26 @@ def asleep(
     drop: float,
     frozen: SequenceNetwork | None,
     truth: Tensor | None = None,
+    again: Said | None = None,
     places: Views | None = None,
 ) -> tuple[Update, Tensor]:
     """One update asleep: every context (B, K) with a symbol that the net says there, whose goodness falls.
 
     frozen: the net that speaks, with what it says at rest; None: the net itself, as it is in this pass, every layer for
     itself in scopes own and below. truth: (B,) real symbols, where a net is told when it happened to say the truth:
-    there nothing falls. Returns the update and symbols (B,) to go on dreaming with.
+    there nothing falls. again: what was said in these contexts when they were dreamt, which nobody says anew then.
+    Returns the update and symbols (B,) to go on dreaming with.
     """
     tau = learning.negatives_temperature
-    log_q = log_q_of(frozen, contexts, learning) if frozen is not None else None
-    spoken = sampled(log_q.exp(), 1, random) if log_q is not None else None
+    if again is None and frozen is not None:
+        again = say(frozen, contexts, learning, random)
+    spoken = again.symbols[:, None] if again is not None else None
     said_by: list[Tensor] = []  # what each score said, where the net itself speaks
 
     def judge(scores: Tensor, layers: int) -> tuple[Tensor, Negatives]:
         symbols = spoken if spoken is not None else sampled(torch.softmax(scores / tau, 1), 1, random)
         said_by.append(symbols)
-        known = log_q.gather(1, symbols)[:, 0] if log_q is not None else None
+        known = again.log_q if again is not None else None
         threshold = threshold_of(network, learning, layers)
         down = falling(learning.objective, scores.gather(1, symbols)[:, 0], log_q=known, threshold=threshold)
         if truth is not None:
@@ -126,6 +132,13 @@ def asleep(
         everyone = learning.scope != "all"
         spoken = sampled(torch.softmax(update.scores / tau, 1), 1, random) if everyone else said_by[0]
     return update, spoken[:, 0]
+
+
+def say(speaker: SequenceNetwork, contexts: Tensor, learning: LearningConfig, random: torch.Generator) -> Said:
+    """What a net at rest says in each context (B, K)."""
+    log_q = log_q_of(speaker, contexts, learning)
+    symbols = sampled(log_q.exp(), 1, random)
+    return Said(symbols[:, 0], log_q.gather(1, symbols)[:, 0])
 
 
 def log_q_of(frozen: SequenceNetwork | None, contexts: Tensor, learning: LearningConfig) -> Tensor:

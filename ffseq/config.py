@@ -12,7 +12,9 @@ from ffseq.errors import UsageError
 Goodness = str
 Source = str
 GOODNESS = ("agreement", "squares")
-NEGATIVES = ("auto", "sampled", "expected", "argmax", "unigram", "corrupted")
+NEGATIVES = ("auto", "sampled", "expected", "argmax", "unigram", "corrupted", "rollout", "dream")
+#: Sources whose negatives are text of the net's own, see `ffseq.rollouts`.
+ROLLOUTS = ("rollout", "dream")
 Objective = Literal["contrast", "likelihood", "nce", "threshold", "difference"]
 Scope = Literal["own", "below", "all"]
 PhaseKind = Literal["interleaved", "sleep", "growing", "deprived", "sequence"]
@@ -101,8 +103,8 @@ class LearningConfig:
     scope: Scope = "all"
     """The score a layer learns from: its own goodness, that and the layers' below, or the sum of all layers."""
     negatives: Source = "auto"
-    """Where negatives come from: sampled, expected, argmax, unigram, corrupted, or MODULE:NAME, a function of your own
-    (see ffseq/negatives.py). auto: expected for likelihood, else sampled."""
+    """Where negatives come from: sampled, expected, argmax, unigram, corrupted, rollout, dream, or MODULE:NAME, a
+    function of your own (see ffseq/negatives.py). auto: expected for likelihood, else sampled."""
     num_negatives: int = 4
     """Sampled negatives for each positive."""
     negatives_temperature: float = 1.0
@@ -115,6 +117,8 @@ class LearningConfig:
     """Steepness of the difference objective."""
     corruption: float = 0.1
     """Share of the context's characters that a corrupted negative has replaced."""
+    rollout_length: int = 10
+    """Symbols that the net writes of a rollout or a dream, its negatives, before it begins another one."""
     hidden: Literal["learned", "random"] = "learned"
     """random: hidden weights stay as they were initialised and only the goodness read-out learns."""
     temperature: float | None = None
@@ -236,6 +240,12 @@ class PhasesConfig:
     nce, which has to know the probability of what was said."""
     dream_length: int = 100
     """Symbols of a dream, after which another one begins."""
+    bank: int = 0
+    """Dreamt pairs of a context and a symbol that are kept, and drawn from asleep, those of earlier nights among them;
+    each update asleep adds as many as it draws, and the oldest go. 0: what is dreamt is learned once, at once."""
+    gated: bool = False
+    """Awake the signal is weighted by 1 − P of the real symbol, with --phases.asleep targets: a net asleep learns
+    nothing where what it says is true, and one awake nothing where it was sure of the truth."""
     renew: int = 100
     """Updates that a frozen net speaks for at least: with short nights, for several of them."""
     mechanism: Mechanism = "none"

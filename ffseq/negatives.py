@@ -9,10 +9,11 @@ So every objective is one formula, whatever the source.
     argmax      the best-scoring wrong character (the truth is never the negative)
     unigram     k characters drawn from the frequencies of the training text
     corrupted   a real window with its candidate, and a share of its context, replaced by uniform characters
+    rollout     text that the net writes, going on from a real context; dream: from nothing (ffseq/rollouts.py)
     MODULE:NAME k characters drawn from a distribution of yours: a function from the scores S (B, V), float32, and the
                 real next symbols (B,) to its logarithms (B, V), which need not be normalised
 
-All but `corrupted`, which has contexts of its own, share the context of the positive.
+All but `corrupted`, `rollout` and `dream`, which have contexts of their own, share the context of the positive.
 
 Shape letters: B positions in a batch, K context length, V alphabet size, k negatives for each positive.
 """
@@ -47,6 +48,16 @@ class Negatives:
     def log_q(self) -> Tensor | None:
         """Natural log of q (B, V); only some objectives look at it."""
         return None if self.q is None else self.q.clamp(min=1e-30).log()
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a net said in some contexts. symbols: (B,) int64; log_q: (B,) float32, the natural log of the probability
+    with which it said them.
+    """
+
+    symbols: Tensor
+    log_q: Tensor
 
 
 def draw(

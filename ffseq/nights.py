@@ -12,12 +12,13 @@ import torch
 from torch import Tensor
 
 from ffseq import dreams
-from ffseq.apart import asleep, awake
+from ffseq.apart import asleep, awake, say
+from ffseq.bank import Bank
 from ffseq.config import TrainConfig
 from ffseq.learning import Update
 from ffseq.mechanisms import Balance
 from ffseq.network import SequenceNetwork
-from ffseq.phases import Moment
+from ffseq.phases import Moment, speaks_frozen
 from ffseq.randomness import generator
 
 
@@ -37,6 +38,8 @@ class Nights:
         #: The net at the onset of a sleep, and the update of that; before the first sleep so long ago that it goes.
         self.frozen = _frozen(network) if speaks_frozen(config) else None
         self.frozen_at = -config.phases.renew
+        size, device = config.phases.bank, network.prior.device
+        self.bank = Bank(size, network.block_size, device) if size else None
         flat = network.flat()
         assert flat is not None
         self.places = flat.places
@@ -54,6 +57,7 @@ class Nights:
             random=self._random("learn", step),
             drop=self.config.network.dropout or 0.0,
             frozen=self.frozen,
+            gated=self.config.phases.gated,
             places=self.places,
         )
 
@@ -62,19 +66,26 @@ class Nights:
         phases = self.config.phases
         if self.frozen is not None and not moment.since and step - self.frozen_at >= phases.renew:
             self.frozen, self.frozen_at = _frozen(self.network), step
-        contexts = self.dreams.contexts if real is None else real[0]
+        contexts, random = self.dreams.contexts if real is None else real[0], self._random("dream", step)
+        said = again = None
+        if self.bank is not None:
+            assert self.frozen is not None
+            said = say(self.frozen, contexts, self.config.learning, random)
+            self.bank.add(contexts, said)
+            contexts, again = self.bank.draw(len(contexts), random)
         update, symbols = asleep(
             self.network,
             contexts,
             self.config.learning,
-            random=self._random("dream", step),
+            random=random,
             drop=self.config.network.dropout or 0.0,
             frozen=self.frozen,
             truth=real[1] if real is not None and phases.asleep == "targets" else None,
+            again=again,
             places=self.places,
         )
         if real is None:
-            size = len(self.network.alphabet)
+            size, symbols = len(self.network.alphabet), symbols if said is None else said.symbols
             self.dreams = dreams.onward(self.dreams, symbols, alphabet_size=size, length=phases.dream_length)
         return update
 
@@ -84,7 +95,8 @@ class Nights:
         kept: list[Tensor] = [*self.frozen.layers.parameters()] if self.frozen is not None else []
         if self.config.phases.asleep == "dreams" and self.config.phases.kind != "deprived":
             kept += [self.dreams.contexts, self.dreams.ages]
-        return sum(one.numel() * one.element_size() for one in kept) + self.balance.state_bytes
+        banked = self.bank.state_bytes if self.bank is not None else 0
+        return sum(one.numel() * one.element_size() for one in kept) + banked + self.balance.state_bytes
 
     def tensors(self) -> dict[str, Tensor]:
         """What a checkpoint needs to go on from in mid-phase."""
@@ -94,6 +106,7 @@ class Nights:
             "dreams.ages": self.dreams.ages,
             "dreams.frozen_at": torch.tensor(self.frozen_at),
             **{f"frozen.{name}": value for name, value in frozen.items()},
+            **(self.bank.tensors() if self.bank is not None else {}),
             **self.balance.tensors(),
         }
 
@@ -106,17 +119,12 @@ class Nights:
             prefix = "frozen."
             named = {name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)}
             self.frozen.layers.load_state_dict(named)
+        if self.bank is not None:
+            self.bank.restore(tensors)
         self.balance.restore(tensors)
 
     def _random(self, purpose: str, step: int) -> torch.Generator:
         return generator(self.config.run.seed, purpose, step, self.network.prior.device)
-
-
-def speaks_frozen(config: TrainConfig) -> bool:
-    """Whether the net as it was at the onset of sleep speaks asleep, and not the net as it changes."""
-    if config.phases.dreamer == "auto":
-        return config.learning.objective == "nce"
-    return config.phases.dreamer == "frozen"
 
 
 def _frozen(network: SequenceNetwork) -> SequenceNetwork:

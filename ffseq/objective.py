@@ -18,7 +18,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ffseq.config import Goodness, Objective, Scope, Source
+from ffseq.config import ROLLOUTS, Goodness, Objective, Scope, Source
 from ffseq.errors import UsageError
 from ffseq.negatives import Negatives
 from ffseq.own import is_own
@@ -27,8 +27,8 @@ from ffseq.own import is_own
 SOURCES: dict[Objective, tuple[Source, ...]] = {
     "contrast": ("sampled",),
     "likelihood": ("expected",),
-    "nce": ("sampled", "expected", "unigram"),
-    "threshold": ("sampled", "expected", "argmax", "unigram", "corrupted"),
+    "nce": ("sampled", "expected", "unigram", "rollout", "dream"),
+    "threshold": ("sampled", "expected", "argmax", "unigram", "corrupted", "rollout", "dream"),
     "difference": ("sampled", "expected", "argmax", "unigram"),
 }
 #: Objectives that take a source of your own, too: those that do not ask for the net's own prediction.
@@ -96,7 +96,7 @@ def readout_temperature(
     if objective in ("contrast", "likelihood", "nce"):
         return 1.0
     if objective == "threshold" and goodness == "agreement" and not exclude_truth:
-        if negatives in ("sampled", "expected"):
+        if negatives in ("sampled", "expected", *ROLLOUTS):
             return negatives_temperature / (1 + negatives_temperature)
         if negatives == "unigram":
             return 1.0

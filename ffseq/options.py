@@ -9,6 +9,7 @@ from typing import Any
 from ffseq.config import (
     GOODNESS,
     NEGATIVES,
+    ROLLOUTS,
     CorpusConfig,
     LearningConfig,
     NetworkConfig,
@@ -82,6 +83,7 @@ def check(config: TrainConfig) -> None:
         "learning_rate": opt.learning_rate, "memory_rate": opt.memory_rate, "readout_rate": opt.readout_rate,
         "goodness_scale": net.goodness_scale, "readout_from": net.readout_from, "max_seconds": run.max_seconds,
         "batch_size": run.batch_size, "string_length": run.string_length,
+        "rollout_length": learn.rollout_length,
         "eval_interval": run.eval_interval, "log_interval": run.log_interval,
         "checkpoint_seconds": run.checkpoint_seconds,
     }  # fmt: skip
@@ -134,6 +136,7 @@ def check(config: TrainConfig) -> None:
         raise UsageError(
             "--negatives corrupted are windows of their own, a causal stack learns whole strings: use --stack window"
         )
+    _check_rollouts(config)
     if learn.recompute and (learn.scope != "all" or learn.method == "twin" or net.stack == "literal"):
         raise UsageError(
             "--recompute is for scope all: layers in scope own and below let go of what they did as it is, a "
@@ -165,6 +168,28 @@ def check(config: TrainConfig) -> None:
         exclude_truth=learn.exclude_truth,
         temperature=learn.negatives_temperature,
     )
+
+
+def _check_rollouts(config: TrainConfig) -> None:
+    """Refuse what does not go with text of the net's own as negatives. Raises UsageError."""
+    learn, net, source = config.learning, config.network, source_of(config.learning)
+    if source not in ROLLOUTS:
+        if learn.rollout_length != LearningConfig.rollout_length:
+            raise UsageError(f"--rollout_length does nothing without --negatives {' or '.join(ROLLOUTS)}")
+        return
+    cannot = {
+        f"--stack {net.stack}": net.stack in ("causal", "literal"),
+        "--method twin": learn.method == "twin",
+        "--stream": config.run.stream,
+        "--memory": net.memory > 0,
+        "--black_box": net.black_box != "none",
+        "--hidden random": learn.hidden == "random",
+        "--num_negatives: there is one for each position": learn.num_negatives != LearningConfig.num_negatives,
+        "--exclude_truth: nobody knows what comes next in them": learn.exclude_truth is not None,
+    }
+    for what, asked in cannot.items():
+        if asked:
+            raise UsageError(f"--negatives {source} does not go with {what}")
 
 
 def _check_literal(config: TrainConfig) -> None:

@@ -22,7 +22,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from ffseq.compute import choose_device
-from ffseq.config import TrainConfig, source_of
+from ffseq.config import ROLLOUTS, TrainConfig, source_of
 from ffseq.errors import FfseqError, UsageError
 from ffseq.flat import Flat
 from ffseq.learning import Update
@@ -177,14 +177,14 @@ def team_of_environment(device: str, *, last_leads: bool = False) -> Team | None
 
 def check_several(config: TrainConfig) -> None:
     """Refuse what only one process can learn. Raises UsageError."""
-    net, run = config.network, config.run
+    net, run, source = config.network, config.run, source_of(config.learning)
     reasons = {
         "--stream": run.stream,
         "wake and sleep (--phases.kind)": config.phases.kind != "interleaved",
         "a memory (--memory)": net.memory > 0,
         "a literal stack": net.stack == "literal",
         "--hidden random": config.learning.hidden == "random",
-        "negatives 'corrupted'": source_of(config.learning) == "corrupted",
+        f"negatives '{source}'": source in ("corrupted", *ROLLOUTS),
         "a text from standard input": config.text.corpus == "-",
     }
     for what, asked in reasons.items():

@@ -28,7 +28,7 @@ Phase = Literal["interleaved", "wake", "sleep"]
 #: No phase may have more updates.
 LONGEST = 2**31 - 1
 #: The phase options that each kind of schedule uses.
-_SLEEPING = ("asleep", "dreamer", "dream_length", "renew", "mechanism", "rate_cap")
+_SLEEPING = ("asleep", "dreamer", "dream_length", "bank", "gated", "renew", "mechanism", "rate_cap")
 _USED: dict[str, tuple[str, ...]] = {
     "interleaved": (),
     "sleep": ("wake", "sleep", *_SLEEPING),
@@ -128,6 +128,13 @@ def updates_of(config: PhasesConfig, total: int) -> int:
     raise AssertionError("a schedule does not end")
 
 
+def speaks_frozen(config: TrainConfig) -> bool:
+    """Whether the net as it was at the onset of sleep speaks asleep, and not the net as it changes."""
+    if config.phases.dreamer == "auto":
+        return config.learning.objective == "nce"
+    return config.phases.dreamer == "frozen"
+
+
 def share_at_full_length(config: PhasesConfig, total: int) -> float:
     """The share of the first `total` updates of a `sleep` or `growing` schedule in phases of the full length."""
     full = done = 0
@@ -147,8 +154,10 @@ def check_phases(config: TrainConfig) -> None:
         value = getattr(phases, name)
         if not 1 <= value <= LONGEST:
             raise UsageError(f"--phases.{name} has to be 1 to {LONGEST}, got {value}")
-    if not 0 <= phases.start <= LONGEST:
-        raise UsageError(f"--phases.start has to be 0 to {LONGEST}, got {phases.start}")
+    for name in ("start", "bank"):
+        value = getattr(phases, name)
+        if not 0 <= value <= LONGEST:
+            raise UsageError(f"--phases.{name} has to be 0 to {LONGEST}, got {value}")
     if not 1 < phases.growth < math.inf:
         raise UsageError(f"--phases.growth has to be above 1: how many times longer each night is; got {phases.growth}")
     if phases.rate_cap is not None and not 0 < phases.rate_cap < math.inf:
@@ -185,7 +194,13 @@ def check_phases(config: TrainConfig) -> None:
         )
     if phases.kind == "deprived":
         return
-    if learn.objective == "likelihood" or (learn.objective == "contrast" and phases.asleep != "contexts"):
+    if phases.gated and phases.asleep != "targets":
+        raise UsageError(
+            "--phases.gated weighs the real symbol by how sure the net was of it, and a symbol said asleep by whether "
+            "it was wrong, which it has to be told: add --phases.asleep targets"
+        )
+    stops = phases.asleep == "contexts" or phases.gated
+    if learn.objective == "likelihood" or (learn.objective == "contrast" and not stops):
         raise UsageError(
             f"--objective {learn.objective} without end raises real symbols awake, and --phases.asleep "
             f"{phases.asleep} do not bring them back: use --objective nce or threshold"
@@ -211,6 +226,10 @@ def _check_use(config: TrainConfig) -> None:
         raise UsageError(
             f"--phases.dream_length does nothing with --phases.asleep {phases.asleep}: there are no dreams"
         )
+    if phases.asleep != "dreams" and phases.bank:
+        raise UsageError(f"--phases.bank keeps dreams, and with --phases.asleep {phases.asleep} there are none")
+    if phases.bank and not speaks_frozen(config):
+        raise UsageError("--phases.bank keeps what a net says that does not change: add --phases.dreamer frozen")
     together = phases.kind == "sequence" and "interleaved" in (phases.sequence or "")
     for name in ("num_negatives", "exclude_truth"):
         if getattr(learn, name) != getattr(LearningConfig, name) and not together:

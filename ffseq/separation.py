@@ -52,6 +52,19 @@ MECHANISMS: dict[str, Mechanism] = {
     for one in (
         Mechanism("nce", "nce, dreams of the net at the onset of sleep",
                   {"objective": "nce", "phases.asleep": "dreams", "phases.dreamer": "frozen"}),
+        Mechanism("bank", "nce, dreams of this night and of those before",
+                  {"objective": "nce", "phases.asleep": "dreams", "phases.dreamer": "frozen", "phases.bank": 65536}),
+        Mechanism("slow", "nce, changes averaged over 10,000 updates",
+                  {"objective": "nce", "phases.asleep": "dreams", "phases.dreamer": "frozen", "beta1": 0.9999}),
+        Mechanism("opponent", "nce, each phase with the other's average change",
+                  {"objective": "nce", "phases.asleep": "dreams", "phases.dreamer": "frozen",
+                   "phases.mechanism": "opponent"}),
+        Mechanism("consolidated", "nce, both averages applied after each night",
+                  {"objective": "nce", "phases.asleep": "dreams", "phases.dreamer": "frozen",
+                   "phases.mechanism": "consolidated"}),
+        Mechanism("detectors", "nce, half of the units learn awake, half asleep",
+                  {"objective": "nce", "phases.asleep": "dreams", "phases.dreamer": "frozen",
+                   "phases.mechanism": "detectors"}),
         Mechanism("plain", "threshold, dreams of the net as it changes",
                   {"objective": "threshold", "phases.asleep": "dreams", "phases.dreamer": "live"}),
         Mechanism("contexts", "nce, asleep real contexts",
@@ -60,6 +73,9 @@ MECHANISMS: dict[str, Mechanism] = {
                   {"objective": "contrast", "phases.asleep": "contexts", "phases.dreamer": "live"}),
         Mechanism("targets", "threshold, asleep real contexts and their targets",
                   {"objective": "threshold", "phases.asleep": "targets", "phases.dreamer": "live"}),
+        Mechanism("gated", "contrast by how wrong the net is, asleep real contexts and their targets",
+                  {"objective": "contrast", "phases.asleep": "targets", "phases.dreamer": "live",
+                   "phases.gated": True}),
     )
 }  # fmt: skip
 

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from ffseq.baselines.twin import backpropagate
 from ffseq.checkpoint import Checkpoint, save_checkpoint
-from ffseq.config import TrainConfig, source_of
+from ffseq.config import ROLLOUTS, TrainConfig, source_of
 from ffseq.corpus import Corpus
 from ffseq.errors import FfseqError
 from ffseq.learning import Update, learn
@@ -38,6 +38,7 @@ from ffseq.pipeline import Pipeline, weights_of
 from ffseq.progress import Progress
 from ffseq.randomness import generator
 from ffseq.readout import frequencies, known_temperature, set_readout
+from ffseq.rollouts import Rollouts
 from ffseq.segments import Segment, Segments
 from ffseq.windows import batch_at
 
@@ -95,6 +96,7 @@ class Trainer:
         #: The black box's log probabilities of every training position, cross-fitted: (n, V) float16.
         self.black_box = None if network.black_box is None else network.black_box.of_training(progress.status)
         self.nights = Nights(network, config) if config.phases.kind != "interleaved" else None
+        self.rollouts = Rollouts(network, config) if source_of(config.learning) in ROLLOUTS else None
         self.moments = moments(config.phases)
         self.unigram: Tensor | None = None
         if source_of(config.learning) == "unigram":
@@ -177,6 +179,8 @@ class Trainer:
             tensors = state_tensors(self.optimisers) if self.pipeline is None else dict(self.pipeline.gathered)
             if self.nights is not None:
                 tensors |= self.nights.tensors()
+            if self.rollouts is not None:
+                tensors |= self.rollouts.tensors()
             if self.shown is not self.network:
                 tensors |= {
                     f"weights.{key}": value
@@ -215,6 +219,8 @@ class Trainer:
         restore_state(self.optimisers, tensors)
         if self.nights is not None:
             self.nights.restore(tensors)
+        if self.rollouts is not None:
+            self.rollouts.restore(tensors, self.network.prior.device)
         self.moments = moments(self.config.phases, self.state.step)
 
     def _update(self, moment: Moment, rate: float) -> Update:
@@ -269,12 +275,14 @@ class Trainer:
         width = self.network.products if self.config.learning.method == "ff" and agreement else torch.float32
         if self.config.network.stack == "literal":
             return learn_literal(*given, random=random, drop=drop, done=self._share_done())
+        places = self.flat.places if self.flat is not None else None
+        if self.rollouts is not None:
+            return self.rollouts.learn(self.network, contexts, targets, random=random, places=places)
         outside = None
         if self.black_box is not None:
             outside = torch.from_numpy(self.black_box[positions - self.corpus.train.start]).to(device).float()
         more: dict[str, Any] = {"random": random, "drop": drop, "unigram": self.unigram, "black_box": outside}
         more["documents"] = self.documents is not None
-        places = self.flat.places if self.flat is not None else None
         if self.pipeline is not None:
             update = self.pipeline.learn(*given, **more, places=places)
         elif self.config.learning.method == "ff":

@@ -36,7 +36,16 @@ AESOP = ["aesop", "--split_rule", "hinton-tuning", *COMMON]
 PARTS: dict[str, list[str]] = {
     "dreams": [*AESOP, "--only", "curve", "--mechanisms", "nce", "--lengths", "1,1000"],
     "contexts": [*AESOP, "--only", "curve", "--mechanisms", "contexts", "--lengths", "1000"],
-}
+    "lengths": [*AESOP, "--only", "curve", "--mechanisms", "nce", "--lengths", "10,100"],
+    "full-nights": [*AESOP, "--only", "curve", "--mechanisms", "nce", "--lengths", "1000", "--growing", "false"],
+    "others": [*AESOP, "--only", "curve", "--mechanisms", "plain,targets,contrast", "--lengths", "100,1000"],
+    "tinyshakespeare": ["tinyshakespeare", *COMMON, "--only", "curve", "--mechanisms", "nce", "--lengths", "1000"],
+    "ten-thousand": [
+        *AESOP, "--only", "curve", "--mechanisms", "nce", "--lengths", "10000", "--updates", "400000", "--rates",
+        "6e-5",
+    ],
+    "deprivation": [*AESOP, "--only", "deprivation"],
+}  # fmt: skip
 
 
 def main() -> None:

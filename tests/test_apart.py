@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from ffseq import dreams
-from ffseq.apart import asleep, awake, falling, log_q_of, rising
+from ffseq.apart import asleep, awake, falling, log_q_of, rising, say
 from ffseq.config import LearningConfig
 from ffseq.learning import learn
 from ffseq.network import SequenceNetwork
@@ -101,6 +101,34 @@ def test_asleep_a_pair_that_is_true_is_spared_where_the_net_is_told() -> None:
     update, again = asleep(network, contexts, THRESHOLD, truth=said, **more)  # type: ignore[arg-type]
     assert torch.equal(said, again)
     assert all(not change.any() for layer in update.changes for change in layer.values())
+
+
+def test_what_was_dreamt_before_is_learned_as_if_it_were_said_now() -> None:
+    network, frozen = small_network(), small_network(seed=3)
+    contexts, _ = batch(network)
+    said = say(frozen, contexts, NCE, generator(0, "n"))
+    now, symbols = asleep(network, contexts, NCE, random=generator(0, "n"), drop=0.0, frozen=frozen)
+    again, _ = asleep(network, contexts, NCE, random=generator(1, "n"), drop=0.0, frozen=None, again=said)
+    assert torch.equal(symbols, said.symbols)
+    for one, two in zip(now.changes, again.changes, strict=True):
+        assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_gated_in_expectation_a_pair_of_updates_stands_still_where_the_net_is_right() -> None:
+    """One context whose next symbol is drawn from the net's own softmax: awake 1 − P of the real symbol, asleep those
+    that the net says and that are wrong.
+    """
+    network = small_network(layers=1, goodness="agreement")
+    context = torch.tensor([[1, 0, 2, 5]]).expand(60_000, -1)
+    real = torch.multinomial(
+        torch.softmax(network.scores(context[:1])[0], 0), 60_000, True, generator=generator(0, "r")
+    )
+    learning = replace(CONTRAST, negatives_temperature=1.0)
+    more = {"random": generator(0, "n"), "drop": 0.0, "frozen": None}
+    day = awake(network, context, real, learning, gated=True, **more).changes[0]["candidate_bias"]  # type: ignore[arg-type]
+    night = asleep(network, context, learning, truth=real, **more)[0].changes[0]["candidate_bias"]  # type: ignore[arg-type]
+    assert day.min() > 0.02
+    assert (day + night).abs().max() < 0.01
 
 
 def test_a_frozen_net_speaks_by_its_own_probabilities() -> None:

@@ -302,7 +302,8 @@ def test_drift_is_that_of_the_last_whole_phases(tmp_path: Path) -> None:
 
 def test_asleep_with_dreams_only_is_called_offline() -> None:
     assert {name: one.offline for name, one in MECHANISMS.items()} == {
-        "nce": True, "plain": True, "contexts": False, "contrast": False, "targets": False,
+        "nce": True, "bank": True, "slow": True, "opponent": True, "consolidated": True, "detectors": True,
+        "plain": True, "contexts": False, "contrast": False, "targets": False, "gated": False,
     }  # fmt: skip
 
 

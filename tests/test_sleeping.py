@@ -35,6 +35,8 @@ KINDS: list[dict[str, Any]] = [
     {"objective": "threshold", "phases.asleep": "targets", "phases.mechanism": "detectors"},
     {"phases.mechanism": "opponent"},
     {"phases.mechanism": "consolidated"},
+    {"phases.bank": 100},
+    {"objective": "contrast", "phases.asleep": "targets", "phases.gated": True},
     {"phases.kind": "sequence", "phases.sequence": "interleaved 4, wake 3, sleep 5"},
     {"phases.kind": "deprived", "phases.start": 10, "phases.length": 20},
     {"gains": "1.3,0.6"},
@@ -134,6 +136,8 @@ def test_a_run_says_where_in_its_night_it_is_and_counts_real_text_only(text: str
     # Weights of the frozen net, and of 32 dreams their last five symbols and their ages.
     weights = sum(one.numel() for one in load_checkpoint(tmp_path / "run" / "last").model.values() if one.ndim)
     assert result["state_bytes"] == pytest.approx(4 * weights + 32 * 6 * 8, rel=0.03)
+    banked = train(from_flat(SMALL | {"corpus": text, "out_dir": str(tmp_path / "b"), "phases.bank": 100}))
+    assert banked["state_bytes"] == result["state_bytes"] + 100 * (5 + 1 + 1) * 4
 
 
 def test_apart_in_time_it_learns_nearly_as_well(text: str, tmp_path: Path) -> None:
@@ -192,6 +196,11 @@ def test_the_cap_of_the_rate_goes_by_the_length_of_the_phase_and_falls_as_the_ra
         ({"objective": "likelihood"}, "without end raises"),
         ({"phases.dreamer": "live"}, "has to know the probability"),
         ({"phases.asleep": "targets"}, "needs the truth"),
+        ({"phases.gated": True}, "add --phases.asleep targets"),
+        ({"phases.bank": -1}, "--phases.bank"),
+        ({"phases.bank": 9, "phases.asleep": "contexts"}, "there are none"),
+        ({"phases.bank": 9, "objective": "threshold"}, "add --phases.dreamer frozen"),
+        ({"negatives": "rollout"}, "does not go with --negatives rollout"),
     ],
 )
 def test_what_cannot_sleep_is_refused(options: dict[str, Any], words: str) -> None:

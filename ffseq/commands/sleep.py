@@ -37,7 +37,7 @@ NET: dict[str, Any] = {
 }  # fmt: skip
 QUICK: dict[str, Any] = {
     "units": 64, "batch_size": 64, "updates": 1500, "lengths": "1,10,50", "seeds": "0", "rates": "2e-3",
-    "deprivation": "0,50", "eval_interval": 500,
+    "deprivation": "0,50", "eval_interval": 500, "mechanisms": "nce,plain,contexts,targets,contrast",
 }  # fmt: skip
 
 
