@@ -48,21 +48,22 @@ def data_set(path: str, words: Sequence[str], split: str | None, name: str) -> D
     with _readable(name), _quiet() as datasets:
         if not Path(path).is_dir():
             _look_for(path)
-        where: dict[str, Any] = {}
+        program = False
         try:
             configs = datasets.get_dataset_config_names(path)
         except (RuntimeError, ValueError) as error:
             if not re.search("script|remote.code", str(error)):
                 raise
-            where["revision"] = AS_FILES
-            configs = [words[0]] if len(words) > 1 and words[0] else ["default"]
-            where |= {"data_dir": words[0]} if configs != ["default"] else {}
+            program, configs = True, _converted(path)
         config, field = _config_and_field(name, words, configs)
         if config is None and len(configs) > 1:
-            config = datasets.get_dataset_default_config_name(path)
+            config = None if program else datasets.get_dataset_default_config_name(path)
             if config is None:
                 raise UsageError(f"{name} has several configs: say which, …:{configs[0]}. It has {', '.join(configs)}")
-        builder = datasets.load_dataset_builder(path, None if "revision" in where else config, **where)
+        if program:
+            builder = datasets.load_dataset_builder(path, data_dir=config or configs[0], revision=AS_FILES)
+        else:
+            builder = datasets.load_dataset_builder(path, config)
         splits = builder.as_streaming_dataset()
         chosen_splits = [splits[one] for one in _splits(name, split, list(splits))]
         column = chosen(name, field, *_columns(chosen_splits[0]))
@@ -86,6 +87,15 @@ def _look_for(path: str) -> None:
     from huggingface_hub import HfApi
 
     HfApi().dataset_info(path, timeout=30)
+
+
+def _converted(path: str) -> list[str]:
+    """The configs of a data set that is a program, of whose rows the Hub has made files, a folder for each."""
+    from huggingface_hub import HfApi
+    from huggingface_hub.hf_api import RepoFolder
+
+    tree = HfApi().list_repo_tree(path, revision=AS_FILES, repo_type="dataset")
+    return [one.path for one in tree if isinstance(one, RepoFolder)]
 
 
 def _config_and_field(name: str, words: Sequence[str], configs: Sequence[str]) -> tuple[str | None, str | None]:
