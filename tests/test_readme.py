@@ -63,6 +63,13 @@ def test_every_command_of_readme_runs(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mytext.txt").write_text("Once upon a time there was a fox, and the fox was hungry. " * 60)
+    (tmp_path / "letters").mkdir()
+    with zipfile.ZipFile(tmp_path / "stories.zip", "w") as stories, (tmp_path / "posts.jsonl").open("w") as posts:
+        for name in ("first", "second"):
+            text = f"The {name} fox was hungry, and the {name} hen was not. " * 40
+            (tmp_path / "letters" / f"{name}.txt").write_text(text)
+            stories.writestr(f"{name}.md", text)
+            posts.write(json.dumps({"title": name, "body": text}) + "\n")
     commands = COMMANDS[2:]
     assert {command.split(" | ")[-1].split()[1] for command in commands} >= {"train", "sample", "evaluate", "compare"}
     for command in commands:
