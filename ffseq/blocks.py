@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import select
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import BinaryIO
 
 import numpy as np
@@ -13,29 +13,53 @@ from numpy.typing import NDArray
 
 from ffseq.alphabet import Alphabet
 from ffseq.errors import FfseqError
+from ffseq.segments import begins_at
 
 READ = 1 << 16
 
 
 @dataclass(frozen=True)
 class Piece:
-    """Symbols of a stream, and the characters and UTF-8 bytes of the text that they stand for."""
+    """Symbols of a stream, and the characters and UTF-8 bytes of the text that they stand for.
+
+    begins: where among them documents begin, sorted; a stream that comes is one.
+    """
 
     symbols: NDArray[np.unsignedinteger]
     characters: int
     bytes: int
+    begins: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+
+    def behind(
+        self, recent: NDArray[np.int64], nothing: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """This block (n,) behind the last K symbols before it, (K + n,); for each of its own the earliest that it may
+        see, (n,); and the last K symbols after it, `nothing` where they are of another document.
+        """
+        text = np.concatenate([recent, self.symbols.astype(np.int64)])
+        begins = np.concatenate([[0], self.begins + len(recent)])
+        places = np.arange(len(text))
+        after = np.where(places < begins[-1], nothing, text)[len(self.symbols) :]
+        return text, begins_at(begins, places[len(recent) :]), after
 
 
 def blocks_of_symbols(
-    symbols: NDArray[np.unsignedinteger], alphabet: Alphabet, length: int, done: int
+    symbols: NDArray[np.unsignedinteger],
+    alphabet: Alphabet,
+    length: int,
+    done: int,
+    documents: NDArray[np.int64] | None = None,
 ) -> Iterator[Piece]:
-    """A prepared text in blocks, behind the symbols that are done."""
+    """A prepared text in blocks, behind the symbols that are done. documents: where they begin, sorted; None: at 0."""
+    documents = np.zeros(1, dtype=np.int64) if documents is None else documents
     for start in range(done, len(symbols), length):
         block = np.asarray(symbols[start : start + length])
+        first, last = np.searchsorted(documents, [start, start + length])
+        begins = documents[first:last] - start
         if alphabet.kind == "bytes":  # a character begins with every byte that continues none
-            yield Piece(block, int(((block & 0xC0) != 0x80).sum()), len(block))
+            yield Piece(block, int(((block & 0xC0) != 0x80).sum()), len(block), begins)
         else:
-            yield Piece(block, len(block), len(alphabet.decode(block).encode("utf-8")))
+            yield Piece(block, len(block), len(alphabet.decode(block).encode("utf-8")), begins)
 
 
 def blocks_of_stream(stream: BinaryIO, alphabet: Alphabet, length: int) -> Iterator[Piece]:

@@ -18,17 +18,18 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from ffseq.evaluation import FITTED_SCORES, leading
+from ffseq.evaluation import FITTED_SCORES
 from ffseq.goodness import Activity
 from ffseq.layers.window import WindowLayer
 from ffseq.network import SequenceNetwork, goodness_of
 from ffseq.passes import passes
+from ffseq.segments import leading
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from ffseq.splits import Segment
+    from ffseq.segments import Segment
 
 #: Standard deviation of the prior around 1.
 PRIOR = 0.3

@@ -9,14 +9,15 @@ import yaml
 
 from ffseq.catalogue import catalogue
 from ffseq.config import NetworkConfig, TrainConfig
+from ffseq.hub import PREFIX
 from ffseq.options import to_flat
 from ffseq.own import is_own
 
 TAGS = ["forward-forward", "local-learning", "character-level"]
 #: Settings that say nothing about the net: where, how fast and how loudly it was trained.
 _ASIDE = frozenset({
-    "corpus", "out_dir", "resume", "eval_interval", "log_interval", "sample_interval", "checkpoint_seconds", "tracker",
-    "floors", "threads", "device", "pipeline",
+    "corpus", "split", "out_dir", "resume", "eval_interval", "log_interval", "sample_interval", "checkpoint_seconds",
+    "tracker", "floors", "threads", "device", "pipeline",
 })  # fmt: skip
 _SCOPES = {
     "own": "Each layer learns from its own goodness alone (scope `own`).",
@@ -47,7 +48,11 @@ def model_card(
     settings = config.get("options")
     network = NetworkConfig(**config["network"])
     title = str((config.get("corpus") or {}).get("name") or (result or {}).get("corpus") or "a text")
-    parts = [_header(license), f"# Forward-Forward, trained on {title}", _about(network, symbols, parameters)]
+    parts = [
+        _header(license, _data_set(config)),
+        f"# Forward-Forward, trained on {title}",
+        _about(network, symbols, parameters),
+    ]
     parts += ["## Figures", _figures(result)]
     parts += ["## Data", _data(config, result, symbols)]
     if settings is not None:
@@ -58,11 +63,19 @@ def model_card(
     return "\n\n".join(parts) + "\n"
 
 
-def _header(license: str | None) -> str:
+def _header(license: str | None, data_set: str | None) -> str:
     header: dict[str, Any] = {"library_name": "ffseq", "pipeline_tag": "text-generation", "tags": TAGS}
     if license is not None:
         header["license"] = license
+    if data_set is not None:
+        header["datasets"] = [data_set]
     return "---\n" + yaml.safe_dump(header, sort_keys=False) + "---"
+
+
+def _data_set(config: dict[str, Any]) -> str | None:
+    """The owner/name of the data set of the Hub that a net was trained on, or None for any other text."""
+    source = str((config.get("corpus") or {}).get("source"))
+    return source.removeprefix(PREFIX).split(":")[0] if source.startswith(PREFIX) else None
 
 
 def _about(network: NetworkConfig, symbols: int, parameters: int) -> str:
@@ -112,6 +125,9 @@ def _data(config: dict[str, Any], result: dict[str, Any] | None, symbols: int) -
     card = catalogue().get(recorded["source"])
     if card is not None:
         lines += [f"- source: {card.source}", f"- licence of the text: {card.licence}"]
+    if _data_set(config) is not None:
+        split = f", split {recorded['split']}" if recorded.get("split") else ""
+        lines.append(f"- source: `{recorded['source']}` on the Hub{split}")
     rule = recorded["split_rule"]
     lines.append(f"- split: {_SPLITS.get(rule) or f'{rule} per cent for training, validation and held out, in order'}")
     lines.append(f"- SHA-256 of what was read: `{recorded['content_sha256']}`")

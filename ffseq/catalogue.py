@@ -18,8 +18,11 @@ from ffseq.errors import FfseqError, UsageError, nearest
 
 @dataclass(frozen=True)
 class Entry:
-    """The card of a corpus. file: under FFSEQ_DATA, or in the package where `embedded`, or None where a process makes
-    the text.
+    """The card of a corpus.
+
+    file: under FFSEQ_DATA, or in the package where `embedded`, or None where a process makes the text; hub, hub_split:
+    the data set of the Hub that it can be fetched from, as CORPUS, and the splits that make up the file; bytes: the
+    size of the file, where its SHA-256 is not known.
     """
 
     name: str
@@ -35,6 +38,9 @@ class Entry:
     preparation: str | None = None
     process: str | None = None
     instead: str | None = None
+    hub: str | None = None
+    hub_split: str | None = None
+    bytes: int | None = None
 
 
 @cache
@@ -52,6 +58,11 @@ def entry(name: str) -> Entry:
     return known[name]
 
 
+def cache_folder() -> Path:
+    """Where prepared corpora and floors are kept: FFSEQ_CACHE, else ~/.cache/ffseq."""
+    return Path(os.environ.get("FFSEQ_CACHE") or Path.home() / ".cache" / "ffseq")
+
+
 def resource_folder(name: str) -> Path:
     """The folder `corpora` or `presets` that comes with ffseq: inside an installed package, or in a clone."""
     package = Path(__file__).parent
@@ -63,25 +74,40 @@ def resource_folder(name: str) -> Path:
 def file_of(card: Entry) -> Path:
     """The file of a corpus that is not generated, its checksum verified.
 
-    Raises FfseqError where FFSEQ_DATA is not set, the file is missing, or it is not the file of the card.
+    Raises FfseqError where the file is missing, or is not the file of the card.
     """
     assert card.file is not None
     if card.embedded:
-        return _verified(card, resource_folder("corpora") / card.file)
-    data = os.environ.get("FFSEQ_DATA")
-    if not data:
+        return verified(card, resource_folder("corpora") / card.file)
+    for folder in data_folders():
+        if (folder / card.file).is_file():
+            return verified(card, folder / card.file)
+    fetched = f", or fetch it from the Hub: ffseq corpora prepare {card.name}" if card.hub else ""
+    if not os.environ.get("FFSEQ_DATA"):
         raise FfseqError(
             f"corpus {card.name} does not come with ffseq: set the environment variable FFSEQ_DATA to a folder that "
-            f"holds {card.file} (see `ffseq corpora show {card.name}`)"
+            f"holds {card.file} (see `ffseq corpora show {card.name}`){fetched}"
         )
-    path = Path(data) / card.file
-    if not path.is_file():
-        other = f"; the prefix {card.instead} may be there" if card.instead else ""
-        raise FfseqError(f"corpus {card.name}: there is no {card.file} in the folder FFSEQ_DATA names{other}")
-    return _verified(card, path)
+    other = f"; the prefix {card.instead} may be there" if card.instead else ""
+    raise FfseqError(f"corpus {card.name}: there is no {card.file} in the folder FFSEQ_DATA names{fetched}{other}")
 
 
-def _verified(card: Entry, path: Path) -> Path:
+def has_file(card: Entry) -> bool:
+    """Whether the file of a corpus is there, whatever it is."""
+    return card.embedded or any((folder / str(card.file)).is_file() for folder in data_folders())
+
+
+def data_folders() -> list[Path]:
+    """Where files of corpora are looked for; the first is where they are fetched to."""
+    own = os.environ.get("FFSEQ_DATA")
+    return [*([Path(own)] if own else []), cache_folder() / "data"]
+
+
+def verified(card: Entry, path: Path) -> Path:
+    """The path of a file that is what its card says. Raises FfseqError for any other."""
+    if card.bytes is not None and path.stat().st_size != card.bytes:
+        size = f"{path.stat().st_size:,} bytes and not {card.bytes:,}"
+        raise FfseqError(f"corpus {card.name}: {card.file} is not the expected file (it has {size})")
     if card.sha256 is not None:
         digest = hashlib.sha256()
         with path.open("rb") as file:

@@ -25,7 +25,7 @@ VERBS = {
     "sleep": "text awake, dreams asleep: how far apart in time they may be",
     "bench": "how fast it is on this machine, and how much memory it takes",
     "floors": "how well counting models predict a text",
-    "corpora": "the known corpora: list, or show NAME",
+    "corpora": "the known corpora: list, show NAME, or prepare NAME",
     "list": "the presets",
     "show": "print a preset",
     "cp": "copy a preset into a file of yours",

@@ -28,13 +28,16 @@ class CorpusConfig:
     """The text."""
 
     corpus: str = "fables"
-    """A catalogue name, a path to UTF-8 text (.gz and .xz too), or - for standard input."""
+    """A catalogue name, a path (to UTF-8 text, a folder or .zip of texts, a table), hub:owner/name, or - for standard
+    input."""
     alphabet: Literal["auto", "characters", "bytes", "aesop30", "text8"] = "auto"
     """What counts as one symbol. auto: the catalogue's choice, else the characters of the corpus."""
     unknown: Literal["error", "drop", "replace"] = "error"
     """What to do with a character outside the alphabet."""
     split_rule: str = "auto"
     """Train/validation/held-out shares such as 80/10/10, or hinton, or hinton-tuning. auto: the corpus's own rule."""
+    split: str | None = None
+    """Which split of a data set is read, or several, joined by +. By default train, or the only one."""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
-"""A text as symbols on disk: found, read in pieces, split, encoded, cached.
+"""A text as symbols on disk: read in pieces, split, encoded, cached.
 
-The symbols of a corpus are one memory-mapped array; parts and segments are ranges of it. Nothing holds a whole text
-in memory except the few prepared ones of the catalogue.
+Where it comes from is in `ffseq.sources`. The symbols of a corpus are one memory-mapped array; parts and segments are
+ranges of it, and so is each of its documents. Nothing holds a whole text in memory except the few prepared ones of the
+catalogue.
 """
 
 from __future__ import annotations
@@ -10,31 +11,36 @@ import hashlib
 import json
 import os
 import shutil
-import sys
 import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ffseq.alphabet import Alphabet
-from ffseq.catalogue import PREPARATIONS, Entry, Process, catalogue, file_of, process_of
-from ffseq.errors import FfseqError, UsageError, nearest
-from ffseq.interrupt import nothing_to_save
-from ffseq.splits import Part, Segment, split
+from ffseq.catalogue import PREPARATIONS, Entry, Process, cache_folder, catalogue, process_of
+from ffseq.config import CorpusConfig
+from ffseq.documents import Text
+from ffseq.errors import FfseqError
+from ffseq.segments import Segment, Segments
+from ffseq.sources import opened
+from ffseq.splits import Part, split, whole
 from ffseq.textfile import TextFile
 
-__all__ = ["Corpus", "Part", "Segment", "load_corpus"]
+__all__ = ["Corpus", "Part", "Segment", "cache_folder", "corpus_of", "load_corpus"]
 
-_CACHE_VERSION = 1
+PARTS = ("train", "validation", "held_out")
+_CACHE_VERSION = 2
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """symbols: (N,) read-only memory map; bytes: size of the UTF-8 text; process: what generated it, where known."""
+    """symbols: (N,) read-only memory map; bytes: size of the UTF-8 text; documents: how many there are that are not
+    empty; process: what generated the text, where known.
+    """
 
     name: str
     alphabet: Alphabet
@@ -45,6 +51,7 @@ class Corpus:
     split_rule: str
     content_sha256: str
     bytes: int
+    documents: int = 1
     process: Process | None = None
 
     @property
@@ -67,6 +74,16 @@ class Corpus:
         text = self.alphabet.decode(self.symbols)
         return self.process.symbol_bits(text) if len(text) == len(self.symbols) else None
 
+    @property
+    def every(self) -> Part:
+        """All parts as one."""
+        return whole(self.parts)
+
+    @property
+    def begins(self) -> NDArray[np.int64] | None:
+        """Where documents begin, (n,) sorted; None for one document."""
+        return Segments.of(self.every.segments).starts if self.documents > 1 else None
+
 
 def load_corpus(
     corpus: str = "fables",
@@ -75,93 +92,56 @@ def load_corpus(
     unknown: str = "error",
     split_rule: str = "auto",
     known_splits: Mapping[str, str] | None = None,
+    split: str | None = None,
 ) -> Corpus:
-    """A corpus by catalogue name, by path to UTF-8 text (plain, .gz, .xz), or from standard input (`-`).
+    """A corpus by catalogue name, by path (to UTF-8 text, plain, .gz or .xz; a folder or a .zip of texts; a table), of
+    the Hub (`hub:owner/name`), or from standard input (`-`): see `ffseq.sources`.
 
     alphabet: a kind, an Alphabet, or auto (the catalogue's, else the characters of the whole text: which characters
     there are is no knowledge about their order). split_rule: auto (the catalogue's, else 80/10/10), shares in per cent
     of train/validation/held-out, `hinton` or `hinton-tuning` (see `ffseq.splits`). known_splits: the rules that auto
-    means for texts with these SHA-256. A bare word that is a catalogue
-    name is that corpus even where a file has the same name; write ./NAME for the file.
+    means for texts with these SHA-256. split: which split of a data set, `train` by default. A bare word that
+    is a catalogue name is that corpus even where a file has the same name; write ./NAME for the file.
 
     Raises UsageError for an unknown name or split rule, FfseqError for a text that cannot be read or encoded.
     """
-    if not corpus:
-        raise UsageError("the name of the text is empty: give a catalogue name, a path, or - for standard input")
     card = catalogue().get(corpus)
-    path: Path | None
-    temporary: Path | None = None
+    if alphabet == "auto":
+        alphabet = card.alphabet if card is not None else "characters"
+    rule = split_rule if split_rule != "auto" else card.split_rule if card is not None else "80/10/10"
+    known = known_splits or {} if split_rule == "auto" else {}
     try:
-        if corpus == "-":
-            path = temporary = _spooled(sys.stdin.buffer)
-            name = "standard input"
-        else:
-            path, name = _found(corpus, card)
-            if path is not None and path.exists() and not (path.is_file() or path.is_dir()):
-                with path.open("rb") as pipe:
-                    path = temporary = _spooled(pipe)
-        if alphabet == "auto":
-            alphabet = card.alphabet if card is not None else "characters"
-        rule = split_rule if split_rule != "auto" else card.split_rule if card is not None else "80/10/10"
-        known = known_splits or {} if split_rule == "auto" else {}
-        return _prepared(name, card, path, alphabet, unknown, rule, known)
+        with opened(corpus, split) as text:
+            return _prepared(text, card, alphabet, unknown, rule, known)
     except OSError as error:
         raise FfseqError(
             f"cannot use the cache folder {cache_folder()} ({error.strerror or error}): set the environment variable "
             "FFSEQ_CACHE to a folder that can be written"
         ) from error
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
 
 
-def cache_folder() -> Path:
-    """Where prepared corpora and floors are kept: FFSEQ_CACHE, else ~/.cache/ffseq."""
-    return Path(os.environ.get("FFSEQ_CACHE") or Path.home() / ".cache" / "ffseq")
-
-
-def _found(corpus: str, card: Entry | None) -> tuple[Path | None, str]:
-    """The file of a corpus (None where it is generated), and its name."""
-    if card is not None:
-        return (file_of(card) if card.file else None), card.name
-    path = Path(corpus)
-    if path.exists() or os.sep in corpus or path.suffix:
-        return path, path.name
-    known = list(catalogue())
-    raise UsageError(
-        f"{corpus!r} is neither a file nor a known corpus{nearest(corpus, known)}. Known corpora: {', '.join(known)}"
+def corpus_of(text: CorpusConfig) -> Corpus:
+    """The corpus that settings name. Raises as `load_corpus`."""
+    return load_corpus(
+        text.corpus, alphabet=text.alphabet, unknown=text.unknown, split_rule=text.split_rule, split=text.split
     )
 
 
-def _spooled(pipe: IO[bytes]) -> Path:
-    """What comes through a pipe, copied to a temporary file: a text is read more than once."""
-    folder = cache_folder()
-    folder.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=folder, prefix="stdin-", suffix=".txt")
-    try:
-        with open(descriptor, "wb") as file, nothing_to_save():
-            shutil.copyfileobj(pipe, file)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-    return Path(name)
-
-
 def _prepared(
-    name: str,
+    text: Text | None,
     card: Entry | None,
-    path: Path | None,
     alphabet: str | Alphabet,
     unknown: str,
     rule: str,
     known_splits: Mapping[str, str],
 ) -> Corpus:
-    text = TextFile(path, name)
     process = None if card is None else process_of(card)
-    if process is not None:
-        text = TextFile.of_text(process.text(), name)
+    if card is not None and process is not None:
+        text = TextFile.of_text(process.text(), card.name)
     elif card is not None and card.preparation:
-        text = TextFile.of_text(PREPARATIONS[card.preparation](text.whole()), name)
+        assert isinstance(text, TextFile)
+        text = TextFile.of_text(PREPARATIONS[card.preparation](text.whole()), card.name)
+    assert text is not None
     content = text.scan().sha256
     rule = known_splits.get(content, rule)
     asked = alphabet if isinstance(alphabet, str) else json.dumps(alphabet.to_json())
@@ -175,15 +155,14 @@ def _prepared(
         if described is None:
             raise FfseqError(f"the cache folder {folder} cannot be read back; set FFSEQ_CACHE to another folder")
     return Corpus(
-        name=name,
+        name=text.name,
         alphabet=Alphabet.from_json(described["alphabet"]),
         symbols=_mapped(folder, described),
-        train=Part.from_json(described["train"]),
-        validation=Part.from_json(described["validation"]) if described["validation"] else None,
-        held_out=Part.from_json(described["held_out"]),
+        **_parts(folder, described),
         split_rule=rule,
         content_sha256=content,
         bytes=described["bytes"],
+        documents=described["documents"],
         process=process,
     )
 
@@ -192,9 +171,7 @@ def _cached(folder: Path) -> dict[str, Any] | None:
     """The description of a prepared corpus, or None where it is not there or not whole."""
     try:
         described = json.loads((folder / "corpus.json").read_text(encoding="utf-8"))
-        for part in ("train", "validation", "held_out"):
-            if described[part] is not None or part != "validation":
-                Part.from_json(described[part])
+        _parts(folder, described)
         whole = len(_mapped(folder, described)) == described["symbols"]
     except (OSError, ValueError, KeyError, TypeError, FfseqError):
         return None
@@ -205,7 +182,25 @@ def _mapped(folder: Path, described: dict[str, Any]) -> NDArray[np.unsignedinteg
     return np.memmap(folder / "symbols.bin", dtype=Alphabet.from_json(described["alphabet"]).dtype, mode="r")
 
 
-def _prepare(text: TextFile, alphabet: str | Alphabet, unknown: str, rule: str, folder: Path) -> None:
+def _parts(folder: Path, described: dict[str, Any]) -> dict[str, Any]:
+    """The parts by name, their segments memory-mapped. There may be as many segments as documents."""
+    rows = np.load(folder / "segments.npy", mmap_mode="r")
+    if len(rows) != described["segments"]:
+        raise ValueError("segments are missing")
+    parts: dict[str, Part | None] = {}
+    first = 0
+    for name in PARTS:
+        count = described[name] and described[name]["segments"]
+        if count:
+            segments = Segments(rows[first : first + count])
+            parts[name] = Part(**described[name] | {"segments": segments})
+            first += count
+        else:
+            parts[name] = None
+    return parts
+
+
+def _prepare(text: Text, alphabet: str | Alphabet, unknown: str, rule: str, folder: Path) -> None:
     """Encode a text and write it to the cache: complete, or not at all."""
     if isinstance(alphabet, str):
         if alphabet == "characters":
@@ -216,12 +211,16 @@ def _prepare(text: TextFile, alphabet: str | Alphabet, unknown: str, rule: str, 
     scratch = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".new-"))
     try:
         symbols, parts = split(text, alphabet, rule, scratch / "symbols.bin")
+        rows = np.concatenate([Segments.of(part.segments).rows for part in parts.values() if part is not None])
         described = {
             "alphabet": alphabet.to_json(),
             "symbols": symbols,
             "bytes": text.scan().bytes,
-            **{part: asdict(value) if value else None for part, value in parts.items()},
+            "documents": text.scan().documents,
+            "segments": len(rows),
+            **{name: part and vars(part) | {"segments": len(part.segments)} for name, part in parts.items()},
         }
+        np.save(scratch / "segments.npy", rows)
         (scratch / "corpus.json").write_text(json.dumps(described), encoding="utf-8")
         if folder.exists():
             shutil.rmtree(folder, ignore_errors=True)

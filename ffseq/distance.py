@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ffseq.baselines.floors import counted
 from ffseq.baselines.ngram import KneserNey
 from ffseq.brackets import BRACKETS, partners
 from ffseq.corpus import Corpus
@@ -73,8 +74,9 @@ class ByDistance:
         corpus, model = self.corpus, None
         if floors is not None:
             order, discount = floors["kneser_ney"]["order"], floors["kneser_ney"]["discount"]
-            train = corpus.symbols[corpus.train.start : corpus.train.stop]
-            model = KneserNey.fit(train, len(corpus.alphabet), order, discount)
+            train = corpus.train.start, corpus.train.stop
+            counts = counted(corpus.symbols, len(corpus.alphabet), order, train, corpus.begins)
+            model = KneserNey(counts, order, discount)
         rows = []
         for closes, one in self.found.items():
             counted = None

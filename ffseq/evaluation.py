@@ -19,6 +19,7 @@ from torch import Tensor
 from ffseq.goodness import Activity
 from ffseq.passes import passes
 from ffseq.sampling import bits_of
+from ffseq.segments import leading
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -179,19 +180,6 @@ def _best_temperature(scores: Tensor, targets: Tensor, known: Tensor) -> float:
         else:
             low = left
     return math.exp((low + high) / 2)
-
-
-def leading(segments: Sequence[Segment], limit: int) -> list[Segment]:
-    """The segments cut off after `limit` scored positions."""
-    from dataclasses import replace
-
-    kept: list[Segment] = []
-    for segment in segments:
-        if limit <= 0:
-            break
-        kept.append(replace(segment, stop=min(segment.stop, segment.start + limit)))
-        limit -= segment.stop - segment.start
-    return kept
 
 
 def figures(evaluation: Evaluation, part: Part) -> dict[str, float]:

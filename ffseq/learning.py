@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -77,6 +78,7 @@ def learn(
     judge: Judge | None = None,
     layers: range | None = None,
     entering: Entering | None = None,
+    documents: bool = True,
 ) -> Update:
     """Compute every layer's change for one batch; no weight is touched, but a memory knows the contexts from now.
 
@@ -86,7 +88,7 @@ def learn(
     what a causal stack remembers, see `SequenceNetwork.upward`. black_box: its log probabilities (B, V), a constant in
     every score. places: where the changes of the layers go (`Flat.places`), by default into tensors of their own;
     learned: called with the number of each layer whose changes are in their places. judge: what says the signal, by
-    default the objective.
+    default the objective. documents: see `SequenceNetwork.upward`.
 
     layers: the numbers of those that learn, by default all; entering: what the layers below them made of the batch,
     with `random` in the state that they left it in. Raises ValueError where some layers cannot learn without the
@@ -140,8 +142,8 @@ def learn(
         changes.append(change)
 
     number, units = layers.start, entering.units if entering is not None else None
-    upward = network.upward(contexts, past=past, drop=drop, random=random, layers=layers, units=units)
-    for layer, below, activity in upward:
+    upward = partial(network.upward, contexts, drop=drop, random=random, documents=documents)
+    for layer, below, activity in upward(past=past, layers=layers, units=units):
         number += 1
         own = goodness_of(layer, activity)
         total = own if total is None else total + own
@@ -161,7 +163,7 @@ def learn(
             if random is not None:
                 assert begin[0] is not None
                 random.set_state(begin[0])
-            for layer, below, activity in network.upward(contexts, past=begin[1], drop=drop, random=random):
+            for layer, below, activity in upward(past=begin[1]):
                 let_learn(layer, below, activity, shared)
                 means.append(means_of(goodness_of(layer, activity), targets, negatives))
         for layer, below, activity, own in waiting:

@@ -26,7 +26,7 @@ from ffseq.learning import learn
 from ffseq.network import Past, SequenceNetwork
 from ffseq.optim import START, RowAdagrad
 from ffseq.passes import Pass, passes
-from ffseq.splits import Segment
+from ffseq.segments import Segment
 
 #: Characters that are predicted before they are learned together.
 BLOCK = 64

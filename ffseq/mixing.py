@@ -23,7 +23,7 @@ from torch import Tensor
 
 from ffseq.learning_on import predicted
 from ffseq.sampling import bits_of
-from ffseq.splits import Segment, positions_of, scored_symbols
+from ffseq.segments import Segment, positions_of, scored_symbols
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -20,7 +20,7 @@ from ffseq.board import Board
 from ffseq.config import TrainConfig
 from ffseq.corpus import Corpus, Segment
 from ffseq.errors import FfseqError
-from ffseq.evaluation import Evaluation, evaluate_segments, leading
+from ffseq.evaluation import Evaluation, evaluate_segments
 from ffseq.means import Means, all_finite, goodness_in_words
 from ffseq.network import SequenceNetwork
 from ffseq.phases import Moment
@@ -28,6 +28,7 @@ from ffseq.progress import Progress, duration
 from ffseq.randomness import generator
 from ffseq.readout import fit_readout
 from ffseq.sampling import stream_text
+from ffseq.segments import Segments, leading
 from ffseq.trackers import Told, tell
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ class Monitor:
     config: TrainConfig
     folder: Path
     progress: Progress
-    learned: Segment
+    learned: Segments
     fitting: Sequence[Segment]
     leads: bool
     tracker: Told | None = None
@@ -136,7 +137,7 @@ class Monitor:
             self.network.gains.copy_(self.shown.gains)
         if part is None:
             # Nothing to choose by, but units that have died show on training text as well.
-            dead = _dead(self._evaluated(leading([self.learned], MONITORED_SYMBOLS)))
+            dead = _dead(self._evaluated(leading(self.learned, MONITORED_SYMBOLS)))
             self._write(state, kind="units", dead_units=dead)
             self._warn_of(dead)
             return False
@@ -166,8 +167,8 @@ class Monitor:
         self.check(state, means)
         random = generator(self.config.run.seed, "sample", state.step)
         shown = copy.deepcopy(self.shown).to("cpu") if self.shown.prior.is_cuda else self.shown
-        start = self.learned.start
-        prompt = np.asarray(self.corpus.symbols[start : start + self.network.block_size]).tolist()
+        first = leading(self.learned, self.network.block_size)[0]
+        prompt = np.asarray(self.corpus.symbols[first.start : first.stop]).tolist()
         text = "".join(stream_text(shown, prompt, max_new_tokens=200, random=random, temperature=0.8))
         samples = self.folder / "samples"
         samples.mkdir(exist_ok=True)

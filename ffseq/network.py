@@ -17,7 +17,7 @@ from ffseq.between import box_between, through
 from ffseq.config import NetworkConfig, lengths_of
 from ffseq.flat import Flat
 from ffseq.goodness import Activity, normalised
-from ffseq.layers.causal import dilation, with_past
+from ffseq.layers.causal import dilation, last_begun, with_past
 from ffseq.layers.literal import LiteralLayer
 from ffseq.layers.memory import MemoryLayer, Recall
 from ffseq.layers.window import Below, WindowLayer
@@ -25,7 +25,7 @@ from ffseq.passes import passes
 from ffseq.pretrained import Pretrained
 from ffseq.randomness import generator, keep_mask
 from ffseq.sampling import bits_of, stream_text
-from ffseq.splits import Segment
+from ffseq.segments import Segment
 
 #: What a causal stack remembers: for each layer the last activities of the one below, (d, S, H).
 Past = dict[int, Tensor]
@@ -133,6 +133,7 @@ class SequenceNetwork(Pretrained):
         slots: Tensor | None = None,
         layers: range | None = None,
         units: Tensor | None = None,
+        documents: bool = True,
     ) -> Iterator[tuple[WindowLayer, Below | None, Activity] | tuple[MemoryLayer, None, Recall]]:
         """Layer by layer: the layer, its input from below, its activity.
 
@@ -141,6 +142,7 @@ class SequenceNetwork(Pretrained):
         slots: what a literal stack has in its candidate slot, (m, B) int64, by default what its read-out needs; the
         activities then have m·B rows. random: None at rest; in learning the source of what is left out. layers: the
         numbers of those to go through, by default all; units: what `passed_on` gave for the layer below them.
+        documents: whether one may begin inside the strings of a causal stack; where none does, nobody has to look.
 
         A generator: whoever asks for one layer after the other can let each go as soon as it has learned. With
         `drop`, units are left out at random; the mask of a layer is drawn from `random`. At rest, activities count as
@@ -148,6 +150,7 @@ class SequenceNetwork(Pretrained):
         """
         layers = range(len(self.layers)) if layers is None else layers
         strings = contexts.shape[1] if self.is_causal else 1
+        begun = last_begun(contexts, len(self.alphabet), bool(past)) if self.is_causal and documents else None
         contexts = contexts.flatten(0, -2)
         if self.memory is not None and layers.start == 0:
             yield self.memory, None, self.recall(contexts, random)
@@ -159,7 +162,7 @@ class SequenceNetwork(Pretrained):
             below = None
             if units is not None and self.is_causal:
                 before = past.get(number) if past is not None else None
-                below, remembered = with_past(units, strings, dilation(number), before)
+                below, remembered = with_past(units, strings, dilation(number), before, begun)
                 if past is not None:
                     past[number] = remembered
             elif units is not None:

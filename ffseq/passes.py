@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ffseq.sampling import bits_of
-from ffseq.splits import positions_of, scored_symbols
+from ffseq.segments import Segments, positions_of, scored_symbols
 from ffseq.windows import ordered, ordered_strings
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from ffseq.blackbox import BlackBox
     from ffseq.network import Past, SequenceNetwork
-    from ffseq.splits import Segment
+    from ffseq.segments import Segment
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Tables:
 
     def __init__(self, box: BlackBox) -> None:
         self._box = box
-        self._kept: list[tuple[NDArray[np.integer], tuple[Segment, ...], NDArray[np.float16]]] = []
+        self._kept: list[tuple[NDArray[np.integer], Segments, NDArray[np.float16]]] = []
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Tables:
         return self  # a table follows from the box and the text, and a copy of a net has the same box
@@ -61,11 +61,11 @@ class Tables:
     def of(self, symbols: NDArray[np.integer], segments: Sequence[Segment]) -> NDArray[np.float16]:
         """Log probabilities (n, V) float16 for all scored positions of the segments of `symbols` (N,), in order."""
         for text, asked, table in self._kept:
-            if text is symbols and asked == tuple(segments):
+            if text is symbols and asked == segments:
                 return table
         table = self._box.of_text(symbols, *positions_of(segments))
         # The last two: the text that the read-out is fitted on and the text that is scored take turns.
-        self._kept = [*self._kept[-1:], (symbols, tuple(segments), table)]
+        self._kept = [*self._kept[-1:], (symbols, Segments.of(segments), table)]
         return table
 
 

@@ -18,7 +18,7 @@ from ffseq.objective import excludes_truth, readout_temperature
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ffseq.splits import Segment
+    from ffseq.segments import Segment
 
 
 def known_temperature(config: TrainConfig) -> float | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,8 +25,8 @@ from ffseq.options import from_flat, to_flat
 
 #: What a resumed run may do differently: how fast and how long it learns, and what it tells.
 CHANGEABLE = frozenset({
-    "corpus", "unknown", "dropout", "learning_rate", "weight_decay", "warmup_iters", "constant_share", "final_rate",
-    "out_dir", "resume", "max_iters", "max_seconds", "eval_interval", "log_interval", "sample_interval",
+    "corpus", "split", "unknown", "dropout", "learning_rate", "weight_decay", "warmup_iters", "constant_share",
+    "final_rate", "out_dir", "resume", "max_iters", "max_seconds", "eval_interval", "log_interval", "sample_interval",
     "checkpoint_seconds", "pipeline", "tracker", "floors", "threads", "device", "dtype",
 })  # fmt: skip
 
@@ -45,6 +46,7 @@ def find_run(config: TrainConfig) -> tuple[Path, Checkpoint | None]:
         folder = Path(run.out_dir)
     else:
         name = Path(config.text.corpus).name.split(".")[0] if config.text.corpus != "-" else "stdin"
+        name = re.sub(r"[^\w-]+", "-", name) or "text"
         folder = Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"--out_dir {folder} is a file; give the name of a folder")

@@ -17,7 +17,7 @@ from ffseq.blackbox import black_box_of
 from ffseq.checkpoint import Checkpoint, checkpoint_exists, load_checkpoint, replace_file
 from ffseq.compute import compute, cores, decided
 from ffseq.config import TrainConfig
-from ffseq.corpus import Corpus, load_corpus
+from ffseq.corpus import Corpus, corpus_of
 from ffseq.defaults import resolved
 from ffseq.errors import FfseqError, Interrupted, UsageError
 from ffseq.evaluation import Evaluation, evaluate_segments, figures
@@ -79,12 +79,7 @@ def train(
     with together(team, None):
         folder, checkpoint, config = _begun(config, team)
     device, products = compute(config)
-    corpus = load_corpus(
-        config.text.corpus,
-        alphabet=config.text.alphabet,
-        unknown=config.text.unknown,
-        split_rule=config.text.split_rule,
-    )
+    corpus = corpus_of(config.text)
     config = resolved(config, corpus.train.symbols)
     config = replace(config, network=counting(config.network, corpus, progress, interrupted))
     if checkpoint is not None:
@@ -142,7 +137,8 @@ def _run(trainer: Trainer, preset: str | None, interrupted: Callable[[], bool], 
     if preset is not None:
         progress.say(f"settings of preset {preset} (`ffseq show {preset}`), and what was typed over them")
     progress.say(
-        f"{corpus.name}: {corpus.train.symbols:,} training symbols of {len(corpus.alphabet)} kinds; "
+        f"{corpus.name}: {corpus.train.symbols:,} training symbols of {len(corpus.alphabet)} kinds"
+        f"{f', of {corpus.documents:,} documents in all' if corpus.documents > 1 else ''}; "
         f"{network.parameter_count():,} weights in {config.network.layers} layers; "
         f"objective {config.learning.objective}, {_method(config)}; "
         f"{config.run.dtype} products on {network.prior.device.type}, "

@@ -28,7 +28,8 @@ from ffseq.passes import box_alone
 from ffseq.pretrained import checkpoint_of
 from ffseq.progress import Progress
 from ffseq.sampling import bits_of
-from ffseq.splits import Part, positions_of, tuning, whole
+from ffseq.segments import positions_of
+from ffseq.splits import Part, tuning
 
 #: Texts up to this many bytes get their counting floors fitted without being asked.
 FLOORS_BYTES = 20_000_000
@@ -40,6 +41,7 @@ def evaluate(
     *,
     split: str = "held_out",
     split_rule: str | None = None,
+    corpus_split: str | None = None,
     unknown: Unknown | None = None,
     black_box: str = "none",
     learn_on: bool = False,
@@ -57,18 +59,20 @@ def evaluate(
     `ffseq.learning_on`); the figures are then prequential, and `at_rest` has those of the net as it was. by: `distance`
     adds the figures where a bracket closes, by the distance to the one that it closes (see `ffseq.distance`).
 
-    corpus: another text than the run's own; unknown: what to do with characters that the net does not know, by default
-    what it did in training. Raises UsageError where the text has no such part, or no brackets by which to sort,
-    FfseqError for a character that the net does not know.
+    corpus: another text than the run's own; corpus_split: which split of a data set it is; unknown: what to do with
+    characters that the net does not know, by default what it did in training. Raises UsageError where the text has no
+    such part, or no brackets by which to sort, FfseqError for a character that the net does not know.
     """
     progress = progress or Progress(quiet=True)
     set_threads(threads)
     network, checkpoint = load_network(run, dtype=dtype, device=device)
-    text = corpus_of(run, network, checkpoint, corpus, split_rule=split_rule, unknown=unknown)
+    text = text_of_run(
+        run, network, checkpoint, corpus, corpus_split=corpus_split, split_rule=split_rule, unknown=unknown
+    )
     recorded, known = checkpoint.config.get("corpus", {}), known_splits(checkpoint)
     if split == "all" and text.split_rule.startswith("hinton"):
         raise UsageError(f"split {text.split_rule} leaves text out: --split all needs shares, such as 80/10/10")
-    parts = {"held_out": text.held_out, "validation": text.validation, "train": text.train, "all": whole(text.parts)}
+    parts = {"held_out": text.held_out, "validation": text.validation, "train": text.train, "all": text.every}
     part = parts[split]
     if part is None:
         raise UsageError(f"{text.name} split {text.split_rule} has no {split} part")
@@ -76,6 +80,7 @@ def evaluate(
         raise UsageError("a literal stack does not learn on: leave --learn_on out")
     by_distance = ByDistance(text, part) if by == "distance" else None
     if black_box != "none":
+        _refuse_documents(text)
         if network.black_box is not None:
             raise UsageError(f"{run} was trained on a black box of its own: leave --black_box out")
         as_trained = known.get(text.content_sha256) == text.split_rule
@@ -155,12 +160,13 @@ def evaluate(
     }
 
 
-def corpus_of(
+def text_of_run(
     run: Path | str,
     network: SequenceNetwork,
     checkpoint: Checkpoint,
     corpus: str | None = None,
     *,
+    corpus_split: str | None = None,
     split_rule: str | None = None,
     unknown: Unknown | None = None,
 ) -> Corpus:
@@ -178,6 +184,7 @@ def corpus_of(
         alphabet=network.alphabet.with_unknown(unknown) if unknown else network.alphabet,
         split_rule=split_rule or (recorded["split_rule"] if corpus is None else "auto"),
         known_splits=known_splits(checkpoint),
+        split=corpus_split or (recorded.get("split") if corpus is None else None),
     )
 
 
@@ -244,7 +251,12 @@ def exact_of(exact: NDArray[np.float64] | None, part: Part) -> float | None:
 def counting(
     network: NetworkConfig, corpus: Corpus, progress: Progress, interrupted: Callable[[], bool]
 ) -> NetworkConfig:
-    """Order and discount of a counting black box, where they were left open: the floor's, chosen on validation."""
+    """Order and discount of a counting black box, where they were left open: the floor's, chosen on validation.
+
+    Raises UsageError for any black box on several documents.
+    """
+    if network.black_box != "none":
+        _refuse_documents(corpus)
     given = network.black_box_order is not None and network.black_box_discount is not None
     if network.black_box not in ("kneser_ney", "online") or given:
         return network
@@ -256,6 +268,13 @@ def counting(
         black_box_order=network.black_box_order or chosen["kneser_ney"]["order"],
         black_box_discount=network.black_box_discount or chosen["kneser_ney"]["discount"],
     )
+
+
+def _refuse_documents(corpus: Corpus) -> None:
+    if corpus.documents > 1:
+        raise UsageError(
+            f"a black box predicts one text, and {corpus.name} has {corpus.documents:,} documents: leave it out"
+        )
 
 
 def counted_text(corpus: Corpus) -> NDArray[np.integer]:

@@ -124,7 +124,7 @@ class Separation:
         """What becomes of an interleaved net without negatives, and how much sleep brings it back."""
         plan, corpus = self.plan, self.corpus
         if self.tuning:
-            text = {name: self.base[name] for name in ("alphabet", "unknown")} | self.tuning
+            text = {name: self.base[name] for name in ("alphabet", "unknown", "split")} | self.tuning
             corpus = load_corpus(self.base["corpus"], **text)
         rate = plan.rates[0]
         if len(plan.rates) > 1:

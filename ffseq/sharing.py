@@ -9,6 +9,7 @@ from typing import Any
 from ffseq.card import model_card
 from ffseq.catalogue import catalogue
 from ffseq.checkpoint import Checkpoint, checkpoint_exists, json_or_none, load_checkpoint, resolve_run, save_checkpoint
+from ffseq.hub import PREFIX
 from ffseq.network import SequenceNetwork
 
 
@@ -51,7 +52,8 @@ def without_paths(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def _named(source: str) -> str:
-    return source if source in catalogue() or source == "-" else Path(source).name
+    public = source in catalogue() or source == "-" or source.startswith(PREFIX)
+    return source if public else Path(source).name
 
 
 def result_of(checkpoint: Checkpoint) -> dict[str, Any] | None:

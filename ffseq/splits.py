@@ -6,67 +6,46 @@
     hinton-tuning   the same held-out part, train = the first 223 strings, validation = the other 25
 
 Shares are counted in characters of the original text (in bytes for the alphabet of bytes, moved on to the end of a
-character), and every part is encoded by itself, so its size in characters and bytes is exact.
+character), and every part is encoded by itself, so its size in characters and bytes is exact. Documents are split in
+their order, as one text: the one that lies across the end of a part is cut there, and of the next part its rest may be
+predicted from what came before. No document is predicted from another one.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ffseq.alphabet import Alphabet
+from ffseq.documents import Text
+from ffseq.encoding import Count, encode_parts
 from ffseq.errors import FfseqError, UsageError
-from ffseq.textfile import TextFile
+from ffseq.segments import Segment, Segments, documents_of, joined
 
 STRING, SCORED_FROM, STRINGS, TUNING_STRINGS = 100, 10, 248, 223
-
-
-@dataclass(frozen=True)
-class Segment:
-    """Positions start..stop−1 are scored; no context reaches before `begin`."""
-
-    begin: int
-    start: int
-    stop: int
 
 
 @dataclass(frozen=True)
 class Part:
     """A part of a corpus: symbols start..stop−1, of which those in `segments` are scored.
 
-    symbols: how many are scored; characters, bytes: Unicode characters and UTF-8 bytes of the original text that they
-    stand for; dropped, replaced: characters that the alphabet did not have.
+    segments: one for each document, or piece of one; symbols: how many are scored; characters, bytes: Unicode
+    characters and UTF-8 bytes of the original text that they stand for; dropped, replaced: characters that the alphabet
+    did not have.
     """
 
     start: int
     stop: int
-    segments: tuple[Segment, ...]
+    segments: Sequence[Segment]
     symbols: int
     characters: int
     bytes: int
     dropped: int = 0
     replaced: int = 0
-
-    @classmethod
-    def from_json(cls, content: dict[str, Any]) -> Part:
-        """The inverse of dataclasses.asdict."""
-        return cls(**{**content, "segments": tuple(Segment(**segment) for segment in content["segments"])})
-
-
-@dataclass
-class _Count:
-    symbols: int = 0
-    characters: int = 0
-    bytes: int = 0
-    dropped: int = 0
-    replaced: int = 0
-    cuts: list[int] = field(default_factory=list)
 
 
 def shares(rule: str) -> tuple[int, int, int] | None:
@@ -85,7 +64,7 @@ def shares(rule: str) -> tuple[int, int, int] | None:
     return train, validation, held_out
 
 
-def split(text: TextFile, alphabet: Alphabet, rule: str, target: Path) -> tuple[int, dict[str, Part | None]]:
+def split(text: Text, alphabet: Alphabet, rule: str, target: Path) -> tuple[int, dict[str, Part | None]]:
     """Encode a text into `target` (raw symbols) and say where its parts are.
 
     Returns the number of symbols, and the parts `train`, `validation` (None where there is none), `held_out`.
@@ -93,11 +72,13 @@ def split(text: TextFile, alphabet: Alphabet, rule: str, target: Path) -> tuple[
     """
     percent = shares(rule)
     scan = text.scan()
+    if percent is None and scan.documents > 1:
+        raise UsageError(f"split {rule} is for one text, and {text.name} has {scan.documents:,} documents: give shares")
     if len(scan.distinct) < 2:
         raise FfseqError(f"{text.name} has one distinct symbol only, {next(iter(scan.distinct))!a}: nothing to predict")
     total = scan.bytes if alphabet.kind == "bytes" else scan.characters
     ends = [total] if percent is None else [total * sum(percent[: n + 1]) // 100 for n in range(3)]
-    counts = _encode(text, alphabet, ends, target)
+    counts, begins = encode_parts(text, alphabet, ends, target)
     symbols = sum(count.symbols for count in counts)
     if percent is None:
         return symbols, _strings(text, alphabet, rule, counts[0], target)
@@ -107,16 +88,16 @@ def split(text: TextFile, alphabet: Alphabet, rule: str, target: Path) -> tuple[
         stop = start + count.symbols
         if share and not count.symbols:
             raise FfseqError(f"{text.name} is too short: its {name.replace('_', '-')} part (split {rule}) is empty")
-        parts[name] = _part(Segment(0, start, stop), count) if share else None
+        parts[name] = _part(documents_of(begins, start, stop), count) if share else None
         start = stop
     return symbols, parts
 
 
-def _part(segment: Segment, count: _Count) -> Part:
+def _part(segments: Segments, count: Count) -> Part:
     return Part(
-        start=segment.start,
-        stop=segment.stop,
-        segments=(segment,),
+        start=segments[0].start,
+        stop=segments[-1].stop,
+        segments=segments,
         symbols=count.symbols,
         characters=count.characters,
         bytes=count.bytes,
@@ -125,44 +106,7 @@ def _part(segment: Segment, count: _Count) -> Part:
     )
 
 
-def _encode(text: TextFile, alphabet: Alphabet, ends: list[int], target: Path) -> list[_Count]:
-    """Write the symbols of the whole text; count what lies before each end (in characters, or in bytes)."""
-    counts = [_Count() for _ in ends]
-    by_bytes = alphabet.kind == "bytes"
-    done, part, line, column = 0, 0, 1, 1
-    with target.open("wb") as file:
-        for chunk in text.texts():
-            while chunk:
-                while part < len(ends) - 1 and done >= ends[part]:
-                    part += 1
-                piece, chunk = _cut(chunk, ends[part] - done, by_bytes) if part < len(ends) - 1 else (chunk, "")
-                encoded = alphabet.encode_counting(piece, source=text.name, line=line, column=column)
-                encoded.symbols.tofile(file)
-                size = len(piece.encode("utf-8"))
-                count = counts[part]
-                count.symbols += len(encoded.symbols)
-                count.characters += len(piece)
-                count.bytes += size
-                count.dropped += encoded.dropped
-                count.replaced += encoded.replaced
-                done += size if by_bytes else len(piece)
-                lines = piece.count("\n")
-                line += lines
-                column = len(piece) - piece.rfind("\n") if lines else column + len(piece)
-    return counts
-
-
-def _cut(text: str, count: int, by_bytes: bool) -> tuple[str, str]:
-    """The first `count` characters (or bytes, to the end of a character), and the rest."""
-    if not by_bytes:
-        return text[:count], text[count:]
-    data = text.encode("utf-8")
-    while count < len(data) and data[count] & 0xC0 == 0x80:
-        count += 1
-    return data[:count].decode("utf-8"), data[count:].decode("utf-8")
-
-
-def _strings(text: TextFile, alphabet: Alphabet, rule: str, count: _Count, target: Path) -> dict[str, Part | None]:
+def _strings(text: Text, alphabet: Alphabet, rule: str, count: Count, target: Path) -> dict[str, Part | None]:
     """Hinton's size: strings of 100 symbols, each scored from position 10 on, from inside itself."""
     needed = 2 * STRINGS * STRING
     if count.symbols < needed:
@@ -174,7 +118,7 @@ def _strings(text: TextFile, alphabet: Alphabet, rule: str, count: _Count, targe
 
     def strings(first: int, last: int) -> Part:
         begins = range(first * STRING, last * STRING, STRING)
-        segments = tuple(Segment(begin, begin + SCORED_FROM, begin + STRING) for begin in begins)
+        segments = Segments.of([Segment(begin, begin + SCORED_FROM, begin + STRING) for begin in begins])
         scored = "".join(alphabet.decode(symbols[one.start : one.stop]) for one in segments)
         size = len(segments) * (STRING - SCORED_FROM)
         return Part(first * STRING, last * STRING, segments, size, len(scored), len(scored.encode("utf-8")))
@@ -182,7 +126,7 @@ def _strings(text: TextFile, alphabet: Alphabet, rule: str, count: _Count, targe
     train = alphabet.decode(symbols[: learned * STRING])
     whole = Segment(0, 0, learned * STRING)
     return {
-        "train": Part(0, whole.stop, (whole,), whole.stop, len(train), len(train.encode("utf-8"))),
+        "train": Part(0, whole.stop, Segments.of([whole]), whole.stop, len(train), len(train.encode("utf-8"))),
         "validation": strings(TUNING_STRINGS, STRINGS) if rule == "hinton-tuning" else None,
         "held_out": strings(STRINGS, 2 * STRINGS),
     }
@@ -190,12 +134,13 @@ def _strings(text: TextFile, alphabet: Alphabet, rule: str, count: _Count, targe
 
 def whole(parts: Sequence[Part]) -> Part:
     """Parts that follow each other as one part, scored from its first symbol to its last."""
-    start, stop = parts[0].start, parts[-1].stop
-    sums = {name: sum(getattr(part, name) for part in parts) for name in ("characters", "bytes", "dropped", "replaced")}
-    return Part(start, stop, (Segment(start, start, stop),), stop - start, **sums)
+    names = ("symbols", "characters", "bytes", "dropped", "replaced")
+    sums = {name: sum(getattr(part, name) for part in parts) for name in names}
+    segments = joined([Segments.of(part.segments) for part in parts])
+    return Part(parts[0].start, parts[-1].stop, segments, **sums)
 
 
-def tuning(train: Part, rule: str) -> tuple[int, tuple[Segment, ...]]:
+def tuning(train: Part, rule: str) -> tuple[int, Segments]:
     """Where to choose settings of counting models when a split has no validation part.
 
     Returns the end of the training range to count, and the segments to choose on: strings 224 to 248 for `hinton`,
@@ -203,19 +148,7 @@ def tuning(train: Part, rule: str) -> tuple[int, tuple[Segment, ...]]:
     """
     if rule == "hinton":
         begins = range(TUNING_STRINGS * STRING, STRINGS * STRING, STRING)
-        segments = tuple(Segment(begin, begin + SCORED_FROM, begin + STRING) for begin in begins)
-        return TUNING_STRINGS * STRING, segments
+        strings = [Segment(begin, begin + SCORED_FROM, begin + STRING) for begin in begins]
+        return TUNING_STRINGS * STRING, Segments.of(strings)
     end = train.stop - max(1, (train.stop - train.start) // 10)
-    return end, (Segment(train.start, end, train.stop),)
-
-
-def positions_of(segments: Sequence[Segment]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """All scored positions (n,), and for each the earliest symbol that may be seen (n,)."""
-    positions = np.concatenate([np.arange(one.start, one.stop, dtype=np.int64) for one in segments])
-    begins = np.concatenate([np.full(one.stop - one.start, one.begin, dtype=np.int64) for one in segments])
-    return positions, begins
-
-
-def scored_symbols(symbols: NDArray[np.integer], segments: Sequence[Segment]) -> NDArray[np.int64]:
-    """The scored symbols of the segments (n,), in order."""
-    return np.take(symbols, positions_of(segments)[0]).astype(np.int64)
+    return end, Segments.of(train.segments).within(end, train.stop)

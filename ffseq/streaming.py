@@ -25,7 +25,7 @@ from ffseq.blocks import Piece, blocks_of_stream, blocks_of_symbols
 from ffseq.checkpoint import Checkpoint, replace_file, save_checkpoint
 from ffseq.compute import compute, decided
 from ffseq.config import TrainConfig, source_of
-from ffseq.corpus import load_corpus
+from ffseq.corpus import corpus_of
 from ffseq.errors import FfseqError, Interrupted, UsageError
 from ffseq.learning import learn
 from ffseq.network import Past, SequenceNetwork
@@ -185,11 +185,11 @@ class StreamLearner:
         """Predict a block, count its bits, then let every layer change."""
         network, state = self.network, self.state
         device = network.prior.device
-        block = piece.symbols.astype(np.int64)
-        text = np.concatenate([self.recent, block])
+        size = len(network.alphabet)
+        text, begins, recent = piece.behind(self.recent, size)
         positions = np.arange(len(self.recent), len(text))
-        contexts = contexts_at(text, positions, network.block_size, len(network.alphabet)).to(device)
-        targets = torch.from_numpy(block).to(device)
+        contexts = contexts_at(text, positions, network.block_size, size, begins).to(device)
+        targets = torch.from_numpy(text[positions]).to(device)
         update = learn(
             network,
             contexts[:, None] if network.is_causal else contexts,
@@ -198,7 +198,7 @@ class StreamLearner:
             random=generator(self.config.run.seed, "learn", state.step, device),
             past=self.past,
         )
-        bits = float(update.bits) * len(block)
+        bits = float(update.bits) * len(targets)
         if not math.isfinite(bits):
             raise FfseqError(
                 f"the loss is not finite after {state.characters:,} characters: learning diverged. The last good state "
@@ -207,14 +207,14 @@ class StreamLearner:
             )
         rate = rate_at(self.config.optimiser, state.step, 0.0)
         apply_changes(self.optimisers, self.layers, update.changes, rate, self.flat)
-        self.recent = text[-network.block_size :]
+        self.recent = recent
         state.step += 1
-        state.symbols += len(block)
+        state.symbols += len(targets)
         state.characters += piece.characters
         state.bytes += piece.bytes
         state.bits += bits
         state.correct += int(update.correct)
-        now = bits / len(block)
+        now = bits / len(targets)
         state.recent = now if math.isnan(state.recent) else RECENT * state.recent + (1 - RECENT) * now
 
     def figures(self) -> dict[str, Any]:
@@ -302,7 +302,7 @@ def source(config: TrainConfig, checkpoint: Checkpoint | None) -> tuple[Alphabet
         kind = "bytes" if text.alphabet == "auto" else text.alphabet
         alphabet = Alphabet.named(kind, unknown=text.unknown)
         return alphabet, blocks_of_stream(sys.stdin.buffer, alphabet, length), "standard input", None
-    corpus = load_corpus(text.corpus, alphabet=text.alphabet, unknown=text.unknown, split_rule=text.split_rule)
+    corpus = corpus_of(text)
     done = int((checkpoint.trainer_state or {}).get("symbols", 0)) if checkpoint is not None else 0
-    blocks = blocks_of_symbols(corpus.symbols, corpus.alphabet, length, done)
+    blocks = blocks_of_symbols(corpus.symbols, corpus.alphabet, length, done, corpus.begins)
     return corpus.alphabet, blocks, corpus.name, corpus.content_sha256

@@ -1,4 +1,8 @@
-"""A UTF-8 text in a file, read in pieces: plain, .gz or .xz. A byte order mark at the beginning is left out."""
+"""A UTF-8 text in a file, read in pieces: plain, .gz or .xz. A byte order mark at the beginning is left out.
+
+What is read is a sequence of stretches, which say where in them documents begin. A file is one document; several are in
+`ffseq.documents`.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,7 @@ import hashlib
 import io
 import lzma
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -23,12 +27,76 @@ _BOM = codecs.BOM_UTF8
 
 @dataclass(frozen=True)
 class Scan:
-    """What one pass over a text tells: its SHA-256, distinct characters, and size in characters and in bytes."""
+    """What one pass over a text tells: its SHA-256, distinct characters, and size in characters and in bytes.
+
+    The SHA-256 is that of the UTF-8 text; of several documents it is that of their text and of where they begin.
+    """
 
     sha256: str
     distinct: frozenset[str]
     characters: int
     bytes: int
+    documents: int
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """Some text, never none; begins: where in it documents begin, in characters; names: what messages call these."""
+
+    text: str
+    begins: Sequence[int]
+    names: Sequence[str]
+
+
+def scanned(stretches: Iterable[Stretch], name: str) -> Scan:
+    """Read a text through once. Raises FfseqError where it is empty."""
+    digest, marks, counts = hashlib.sha256(), hashlib.sha256(), np.zeros(0x110000, dtype=bool)
+    characters = size = documents = 0
+    for one in stretches:
+        data = one.text.encode("utf-8")
+        digest.update(data)
+        marks.update((np.asarray(one.begins, dtype="<i8") + characters).tobytes())
+        characters, size, documents = characters + len(one.text), size + len(data), documents + len(one.begins)
+        if one.text.isascii():
+            points = np.frombuffer(data, dtype=np.uint8)
+        else:
+            points = np.frombuffer(one.text.encode("utf-32-le"), dtype=np.uint32)
+        counts[: int(points.max(initial=0)) + 1] |= np.bincount(points).astype(bool)
+    if characters == 0:
+        raise FfseqError(f"{name} is empty: there is nothing to learn from")
+    if documents > 1:
+        digest.update(marks.digest())
+    return Scan(digest.hexdigest(), frozenset(map(chr, np.flatnonzero(counts).tolist())), characters, size, documents)
+
+
+def decoded(data: Iterable[bytes], name: str) -> Iterator[str]:
+    """UTF-8 in pieces as text in pieces, none of them empty. Raises FfseqError naming byte and line of what is none."""
+    pending, offset, line = b"", 0, 1
+    first = True
+    for piece in data:
+        if first and piece.startswith(_BOM):
+            piece, offset = piece[len(_BOM) :], len(_BOM)
+        first = False
+        piece = pending + piece
+        try:
+            text, used = codecs.utf_8_decode(piece, "strict", False)
+        except UnicodeDecodeError as error:
+            raise _not_utf8(name, piece, error.start, offset, line) from None
+        pending = piece[used:]
+        offset += used
+        line += text.count("\n")
+        if text:
+            yield text
+    if pending:
+        raise _not_utf8(name, pending, 0, offset, line)
+
+
+def _not_utf8(name: str, data: bytes, start: int, offset: int, line: int) -> FfseqError:
+    at = line + data[:start].count(b"\n")
+    return FfseqError(
+        f"{name} is not UTF-8 text: byte {offset + start} (0x{data[start]:02x}, line {at}) cannot be read; "
+        "convert it to UTF-8"
+    )
 
 
 class TextFile:
@@ -49,43 +117,17 @@ class TextFile:
 
     def texts(self) -> Iterator[str]:
         """The text in pieces; together they are the whole."""
-        pending, offset, line = b"", 0, 1
-        first = True
-        for data in self._bytes():
-            if first and data.startswith(_BOM):
-                data, offset = data[len(_BOM) :], len(_BOM)
-            first = False
-            data = pending + data
-            try:
-                text, used = codecs.utf_8_decode(data, "strict", False)
-            except UnicodeDecodeError as error:
-                raise self._not_utf8(data, error.start, offset, line) from None
-            pending = data[used:]
-            offset += used
-            line += text.count("\n")
-            if text:
-                yield text
-        if pending:
-            raise self._not_utf8(pending, 0, offset, line)
+        return decoded(self._bytes(), self.name)
+
+    def stretches(self) -> Iterator[Stretch]:
+        """The text in pieces, as one document."""
+        for number, text in enumerate(self.texts()):
+            yield Stretch(text, () if number else (0,), () if number else (self.name,))
 
     def scan(self) -> Scan:
         """Read through once; the result is kept. Raises FfseqError for an empty text."""
         if self._scan is None:
-            digest, counts = hashlib.sha256(), np.zeros(0x110000, dtype=bool)
-            characters = size = 0
-            for text in self.texts():
-                data = text.encode("utf-8")
-                digest.update(data)
-                characters, size = characters + len(text), size + len(data)
-                if text.isascii():
-                    points = np.frombuffer(data, dtype=np.uint8)
-                else:
-                    points = np.frombuffer(text.encode("utf-32-le"), dtype=np.uint32)
-                counts[: int(points.max(initial=0)) + 1] |= np.bincount(points).astype(bool)
-            if characters == 0:
-                raise FfseqError(f"{self.name} is empty: there is nothing to learn from")
-            distinct = frozenset(map(chr, np.flatnonzero(counts).tolist()))
-            self._scan = Scan(digest.hexdigest(), distinct, characters, size)
+            self._scan = scanned(self.stretches(), self.name)
         return self._scan
 
     def whole(self) -> str:
@@ -110,10 +152,3 @@ class TextFile:
             raise FfseqError(f"{self.path} is a folder; give the path of a text file")
         opener = {".gz": gzip.open, ".xz": lzma.open}.get(self.path.suffix.lower(), open)
         return opener(self.path, "rb")  # type: ignore[operator, no-any-return]
-
-    def _not_utf8(self, data: bytes, start: int, offset: int, line: int) -> FfseqError:
-        at = line + data[:start].count(b"\n")
-        return FfseqError(
-            f"{self.name} is not UTF-8 text: byte {offset + start} (0x{data[start]:02x}, line {at}) cannot be read; "
-            "convert it to UTF-8"
-        )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -22,7 +22,7 @@ from torch import Tensor
 from ffseq.baselines.twin import backpropagate
 from ffseq.checkpoint import Checkpoint, save_checkpoint
 from ffseq.config import ROLLOUTS, TrainConfig, source_of
-from ffseq.corpus import Corpus, Segment
+from ffseq.corpus import Corpus
 from ffseq.errors import FfseqError
 from ffseq.learning import Update, learn
 from ffseq.literal import learn_literal
@@ -39,6 +39,7 @@ from ffseq.progress import Progress
 from ffseq.randomness import generator
 from ffseq.readout import frequencies, known_temperature, set_readout
 from ffseq.rollouts import Rollouts
+from ffseq.segments import Segment, Segments
 from ffseq.windows import batch_at
 
 
@@ -89,6 +90,9 @@ class Trainer:
         self.shown.memory = network.memory  # the memory is not averaged: most of its rows rest anyway
         self.batch_size = config.run.batch_size
         self.start, self.stop = corpus.train.start, corpus.train.stop
+        self.segments = Segments.of(corpus.train.segments)
+        #: Where the documents of the training text begin, where there are several.
+        self.documents = self.segments.starts if len(self.segments) > 1 else None
         #: The black box's log probabilities of every training position, cross-fitted: (n, V) float16.
         self.black_box = None if network.black_box is None else network.black_box.of_training(progress.status)
         self.nights = Nights(network, config) if config.phases.kind != "interleaved" else None
@@ -105,7 +109,7 @@ class Trainer:
             config,
             folder,
             progress,
-            learned=Segment(self.start, self.start, self.stop),
+            learned=self.segments.within(self.start, self.stop),
             fitting=fitting,
             leads=self.leads,
         )
@@ -253,6 +257,7 @@ class Trainer:
             alphabet_size=len(self.corpus.alphabet),
             seed=run.seed,
             short_contexts=run.short_contexts,
+            documents=self.documents,
         )
         return contexts.to(device), targets.to(device), positions
 
@@ -278,6 +283,7 @@ class Trainer:
         if self.black_box is not None:
             outside = torch.from_numpy(self.black_box[positions - self.corpus.train.start]).to(device).float()
         more: dict[str, Any] = {"random": random, "drop": drop, "unigram": self.unigram, "black_box": outside}
+        more["documents"] = self.documents is not None
         if self.pipeline is not None:
             update = self.pipeline.learn(*given, **more, places=places)
         elif self.config.learning.method == "ff":
@@ -301,18 +307,18 @@ class Trainer:
         """Symbols of real text that were learned, each as often as it was."""
         return self.state.characters_seen(self.batch_size)
 
-    def _prepare_readout(self) -> list[Segment]:
+    def _prepare_readout(self) -> Sequence[Segment]:
         """Set what the prediction is read out with. Returns the text to fit it on, none where it is known."""
         known = known_temperature(self.config)
         set_readout((self.network, self.shown), self.config, known, self.unigram)
         if known is not None:
             return []
         if self.corpus.validation is not None:
-            return list(self.corpus.validation.segments)
+            return self.corpus.validation.segments
         held_back = max(1, (self.stop - self.start) // 10)
         self.stop -= held_back
         self.progress.say(f"  the last {held_back:,} training symbols are held back to fit the temperature")
-        return [Segment(self.start, self.stop, self.stop + held_back)]
+        return self.segments.within(self.stop, self.stop + held_back)
 
     def _description(self) -> dict[str, Any]:
         """What config.json says: everything needed to build the net again and to repeat the run."""
@@ -323,6 +329,7 @@ class Trainer:
             "corpus": {
                 "name": self.corpus.name,
                 "source": self.config.text.corpus,
+                "split": self.config.text.split,
                 "content_sha256": self.corpus.content_sha256,
                 "split_rule": self.corpus.split_rule,
             },

@@ -19,19 +19,25 @@ from torch import Tensor
 
 from ffseq.errors import FfseqError
 from ffseq.randomness import key, permuted
-from ffseq.splits import Segment
+from ffseq.segments import Segment, Segments, begins_at
 
 #: Updates whose windows are drawn at once.
 TOGETHER = 16
 
 
 def contexts_at(
-    symbols: NDArray[np.integer], positions: NDArray[np.int64], block_size: int, alphabet_size: int, begin: int = 0
+    symbols: NDArray[np.integer],
+    positions: NDArray[np.int64],
+    block_size: int,
+    alphabet_size: int,
+    begin: int | NDArray[np.int64] = 0,
 ) -> Tensor:
-    """Contexts of the given positions; characters before `begin` are not looked at. Returns (B, K) int64."""
+    """Contexts of the given positions (B,); characters before `begin`, one for all or (B,), are not looked at. Returns
+    (B, K) int64.
+    """
     index = positions[:, None] - np.arange(1, block_size + 1)
     contexts = np.take(symbols, np.maximum(index, 0)).astype(np.int64)
-    contexts[index < begin] = alphabet_size
+    contexts[index < np.reshape(begin, (-1, 1))] = alphabet_size
     return torch.from_numpy(contexts)
 
 
@@ -46,16 +52,18 @@ def training_batch(
     alphabet_size: int,
     seed: int,
     short_contexts: float = 0.0,
+    documents: NDArray[np.int64] | None = None,
 ) -> tuple[Tensor, Tensor, NDArray[np.int64]]:
     """The windows of one update: contexts (B, K) and targets (B,), int64, and the targets' positions (B,), in
     start..stop−1.
 
     Windows come without replacement, in an order drawn anew for each pass over the text; which ones come at which
-    step depends on seed and step alone. No context reaches before `start`. A share of `short_contexts` is cut at a
-    random length.
+    step depends on seed and step alone. No context reaches before `start`, nor before the last of `documents` that has
+    begun (n, sorted, the first at `start`). A share of `short_contexts` is cut at a random length.
     """
     positions = window_positions(start, stop, step=step, batch_size=batch_size, seed=seed)
-    contexts = contexts_at(symbols, positions, block_size, alphabet_size, begin=start)
+    begin = start if documents is None else begins_at(documents, positions)
+    contexts = contexts_at(symbols, positions, block_size, alphabet_size, begin=begin)
     if short_contexts:
         random = np.random.default_rng(key(seed, "short", step))
         cut = np.flatnonzero(random.random(batch_size) < short_contexts)
@@ -99,17 +107,20 @@ def training_strings(
     alphabet_size: int,
     seed: int,
     short_contexts: float = 0.0,
+    documents: NDArray[np.int64] | None = None,
 ) -> tuple[Tensor, Tensor, NDArray[np.int64]]:
     """The strings of one update of a causal stack: contexts (T, S, K), targets (T·S,), int64, and the targets'
     positions; T·S = batch_size.
 
     Strings of T = `length` characters tile the text from an offset that changes with each pass, and come without
     replacement in an order drawn anew for each pass; seed and step alone decide. A share of `short_contexts` sees
-    nothing before its own first character, the others the K characters before it. Raises FfseqError for a text
-    shorter than a string.
+    nothing before its own first character, the others the K characters before it. Where one of `documents` (n, sorted,
+    the first at `start`) begins inside a string, its contexts begin anew. Raises FfseqError for a text shorter than a
+    string.
     """
     positions = string_positions(start, stop, step=step, batch_size=batch_size, length=length, seed=seed)
-    contexts = contexts_at(symbols, positions, block_size, alphabet_size, begin=start)
+    begin = start if documents is None else begins_at(documents, positions)
+    contexts = contexts_at(symbols, positions, block_size, alphabet_size, begin=begin)
     contexts = contexts.view(length, -1, block_size)
     if short_contexts:
         strings = contexts.shape[1]
@@ -131,10 +142,12 @@ def batch_at(
     alphabet_size: int,
     seed: int,
     short_contexts: float,
+    documents: NDArray[np.int64] | None = None,
 ) -> tuple[Tensor, Tensor, NDArray[np.int64]]:
     """Contexts and targets of one update, and the positions (B,) of the targets.
 
-    length: T, for strings (see `training_strings`), or None for windows (see `training_batch`).
+    length: T, for strings (see `training_strings`), or None for windows (see `training_batch`). documents: where they
+    begin, or None for one.
     """
     cut: dict[str, Any] = {
         "step": step,
@@ -143,6 +156,7 @@ def batch_at(
         "alphabet_size": alphabet_size,
         "seed": seed,
         "short_contexts": short_contexts,
+        "documents": documents,
     }
     if length is None:
         return training_batch(symbols, start, stop, **cut)
@@ -177,16 +191,15 @@ def ordered(
     """Every position of the segments once, in order: contexts (B, K), targets (B,), and which of all these positions
     each is (B,), from 0.
 
-    Contexts carry over from the text before a segment, as far as the segment's `begin`.
+    Contexts carry over from the text before a segment, as far as the segment's `begin`. Whole documents come together,
+    as many as fit.
     """
     before = 0
-    for segment in segments:
-        for first in range(segment.start, segment.stop, batch_size):
-            positions = np.arange(first, min(first + batch_size, segment.stop), dtype=np.int64)
-            contexts = contexts_at(symbols, positions, block_size, alphabet_size, begin=segment.begin)
-            targets = torch.from_numpy(np.take(symbols, positions).astype(np.int64))
-            yield contexts, targets, torch.from_numpy(positions - segment.start + before)
-        before += segment.stop - segment.start
+    for positions, begins, _ in _runs(segments, batch_size):
+        contexts = contexts_at(symbols, positions, block_size, alphabet_size, begin=begins)
+        targets = torch.from_numpy(np.take(symbols, positions).astype(np.int64))
+        yield contexts, targets, before + torch.arange(len(positions))
+        before += len(positions)
 
 
 def ordered_strings(
@@ -203,22 +216,26 @@ def ordered_strings(
 
     Before a segment come up to `reach` positions of the text before it, as far as its `begin`: they are not scored, and
     have the number −1.
-    Segments of the same shape run side by side as S strings; a long one comes in pieces. The last of each tuple says
-    whether strings begin: else they go on where the pieces before them ended.
+    Segments of the same shape run side by side as S strings; a long one comes in pieces. Documents of different lengths
+    come one after the other in one string. The last of each tuple says whether strings begin: else they go on where the
+    pieces before them ended.
     """
     before = 0
-    for _, group in groupby(
-        segments, key=lambda one: (one.start - max(one.begin, one.start - reach), one.stop - one.start)
-    ):
+    for whole, group in groupby(segments, key=_is_whole):
         alike = list(group)
-        lead = alike[0].start - max(alike[0].begin, alike[0].start - reach)
-        length = lead + alike[0].stop - alike[0].start
-        together = max(1, batch_size // length)
-        for some in (alike[first : first + together] for first in range(0, len(alike), together)):
-            number = before + (length - lead) * np.arange(len(some))
-            before += (length - lead) * len(some)
-            for done in range(0, length, batch_size):
-                offsets = np.arange(done, min(done + batch_size, length), dtype=np.int64)
+        if whole and len({one.stop - one.start for one in alike}) > 1:
+            for positions, begins, fresh in _runs(alike, batch_size):
+                context = contexts_at(symbols, positions, block_size, alphabet_size, begin=begins)
+                target = torch.from_numpy(np.take(symbols, positions).astype(np.int64))
+                yield context[:, None], target, before + torch.arange(len(positions)), fresh
+                before += len(positions)
+            continue
+        for lead, some in _side_by_side(alike, reach, batch_size):
+            scored = some[0].stop - some[0].start
+            number = before + scored * np.arange(len(some))
+            before += scored * len(some)
+            for done in range(0, lead + scored, batch_size):
+                offsets = np.arange(done, min(done + batch_size, lead + scored), dtype=np.int64)
                 contexts, targets = [], []
                 for one in some:
                     positions = one.start - lead + offsets
@@ -227,3 +244,33 @@ def ordered_strings(
                 place = np.where(offsets < lead, -1, offsets - lead)[:, None]
                 which = torch.from_numpy(np.where(place < 0, -1, place + number).reshape(-1))
                 yield torch.stack(contexts, 1), torch.from_numpy(np.stack(targets, 1).reshape(-1)), which, done == 0
+
+
+def _is_whole(segment: Segment) -> bool:
+    """Whether a segment is scored from where a document begins, and needs nothing of the text before it."""
+    return segment.begin == segment.start
+
+
+def _side_by_side(segments: Iterable[Segment], reach: int, batch_size: int) -> Iterator[tuple[int, list[Segment]]]:
+    """Segments of the same shape that follow each other, as many as fit, behind the length of what leads up to them."""
+    for (lead, scored), group in groupby(
+        segments, key=lambda one: (one.start - max(one.begin, one.start - reach), one.stop - one.start)
+    ):
+        alike = list(group)
+        together = max(1, batch_size // max(1, lead + scored))
+        yield from ((lead, alike[first : first + together]) for first in range(0, len(alike), together))
+
+
+def _runs(segments: Iterable[Segment], batch_size: int) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], bool]]:
+    """Scored positions in order (B,), the earliest symbol that each may see (B,), and whether a run begins with them.
+
+    Whole documents that follow each other are one run, any other segment is one by itself.
+    """
+    for whole, group in groupby(segments, key=_is_whole):
+        for some in [list(group)] if whole else ([one] for one in group):
+            begin, start, stop = Segments.of(some).rows.T
+            ends = np.cumsum(stop - start)
+            for first in range(0, int(ends[-1]), batch_size):
+                numbers = np.arange(first, min(first + batch_size, int(ends[-1])), dtype=np.int64)
+                of = np.searchsorted(ends, numbers, "right")
+                yield stop[of] - ends[of] + numbers, begin[of], first == 0

@@ -26,7 +26,8 @@ from ffseq.evaluation import evaluate_segments
 from ffseq.network import SequenceNetwork
 from ffseq.options import from_flat
 from ffseq.progress import Progress
-from ffseq.splits import SCORED_FROM, STRING, STRINGS, Part, Segment
+from ffseq.segments import Segment
+from ffseq.splits import SCORED_FROM, STRING, STRINGS, Part
 from ffseq.training import Trainer
 
 RESULTS = Path(__file__).parent / "results" / "choose_aesop.json"

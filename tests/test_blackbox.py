@@ -31,7 +31,7 @@ from ffseq.options import from_flat
 from ffseq.randomness import generator
 from ffseq.runs import train
 from ffseq.scoring import evaluate
-from ffseq.splits import Segment
+from ffseq.segments import Segment
 
 TEXT = np.random.default_rng(1).choice(5, 400, p=[0.4, 0.3, 0.15, 0.1, 0.05]).astype(np.uint8)
 TEXT[1::3] = TEXT[::3][: len(TEXT[1::3])]  # some structure to count
@@ -116,7 +116,7 @@ def test_probabilities_pass_unchanged_where_all_layers_are_zero(stack: str, kind
     segments = [Segment(0, 300, 340), Segment(350, 353, 380), Segment(360, 363, 390)]
     found = evaluate_segments(network, TEXT, segments, batch_size=16)
     assert network.black_box is not None
-    from ffseq.splits import positions_of
+    from ffseq.segments import positions_of
 
     positions, begins = positions_of(segments)
     rows = network.black_box.of_text(TEXT, positions, begins).astype(float)

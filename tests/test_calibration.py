@@ -19,7 +19,7 @@ from ffseq.network import SequenceNetwork
 from ffseq.options import from_flat
 from ffseq.randomness import generator
 from ffseq.runs import train
-from ffseq.splits import Segment
+from ffseq.segments import Segment
 from ffseq.windows import contexts_at
 
 TEXT = np.random.default_rng(0).choice(5, 900, p=[0.4, 0.3, 0.15, 0.1, 0.05]).astype(np.uint8)

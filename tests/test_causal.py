@@ -20,7 +20,7 @@ from ffseq.network import Past, SequenceNetwork
 from ffseq.options import from_flat
 from ffseq.randomness import generator
 from ffseq.sampling import bits_of, prompt_context
-from ffseq.splits import Segment
+from ffseq.segments import Segment
 from ffseq.windows import contexts_at, ordered_strings, training_strings
 
 TEXT = np.random.default_rng(0).integers(0, 5, 200).astype(np.uint8)

@@ -93,7 +93,7 @@ def test_standard_input_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     corpus = load_corpus("-")
     assert "".join(text_of(corpus)) == "hello world " * 20
     assert corpus.name == "standard input"
-    assert not list(cache_folder().glob("stdin-*"))
+    assert not list(cache_folder().glob("copy-*"))
 
 
 def test_the_cache_goes_by_content_and_is_rebuilt_when_damaged(tmp_path: Path) -> None:

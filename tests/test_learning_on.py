@@ -18,7 +18,7 @@ from ffseq.layers.memory import MemoryLayer
 from ffseq.learning_on import BLOCK, RATE, Learner, predicted
 from ffseq.network import SequenceNetwork
 from ffseq.passes import passes
-from ffseq.splits import Segment
+from ffseq.segments import Segment
 from ffseq.windows import contexts_at
 
 TEXT = np.random.default_rng(0).integers(0, 5, 700).astype(np.uint8)

@@ -77,6 +77,13 @@ def test_every_command_of_readme_runs(
     monkeypatch.syspath_prepend(str(tmp_path))  # as the command does with the folder where it is started
     for name, block in MODULES.items():
         (tmp_path / name).write_text(block)
+    (tmp_path / "letters").mkdir()
+    with zipfile.ZipFile(tmp_path / "stories.zip", "w") as stories, (tmp_path / "posts.jsonl").open("w") as posts:
+        for name in ("first", "second"):
+            text = f"The {name} fox was hungry, and the {name} hen was not. " * 40
+            (tmp_path / "letters" / f"{name}.txt").write_text(text)
+            stories.writestr(f"{name}.md", text)
+            posts.write(json.dumps({"title": name, "body": text}) + "\n")
     commands = COMMANDS[2:]
     assert {command.split(" | ")[-1].split()[1] for command in commands} >= {"train", "sample", "evaluate", "compare"}
     for command in commands:

@@ -5,16 +5,14 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import yaml
-from conftest import as_json, refused, small_network
+from conftest import Answering, as_json, refused, served, small_network
 
 from ffseq.card import model_card
 from ffseq.checkpoint import load_checkpoint, save_checkpoint
@@ -25,7 +23,7 @@ from ffseq.network import SequenceNetwork
 TOKEN = "hf_may_write"
 
 
-class Hub(BaseHTTPRequestHandler):
+class Hub(Answering):
     """As much of the Hub's HTTP as push and pull need: repositories of one commit, in which no file is large."""
 
     repos: dict[str, dict[str, bytes]]
@@ -71,41 +69,15 @@ class Hub(BaseHTTPRequestHandler):
     def address(self) -> str:
         return f"http://127.0.0.1:{self.server.server_address[1]}"
 
-    def answer(self, content: Any, status: int = 200, headers: dict[str, str] | None = None) -> None:
-        body = content if isinstance(content, bytes) else json.dumps(content).encode()
-        self.send_response(status)
-        for key, value in (
-            {"Content-Length": str(len(body)), "Content-Type": "application/json"} | (headers or {})
-        ).items():
-            self.send_header(key, value)
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        pass
-
 
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, dict[str, bytes]]]:
     """The repositories of a Hub of our own, where HF_ENDPOINT points as long as the test lasts."""
-    from huggingface_hub import constants
-
     handler = type("Handler", (Hub,), {"repos": {}})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    # The library reads its variables when it is imported, which may have been long ago.
-    address = f"http://127.0.0.1:{server.server_address[1]}"
-    monkeypatch.setattr(constants, "ENDPOINT", address)
-    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", address + "/{repo_id}/resolve/{revision}/{filename}")
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub-cache"))
-    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no-token"))
-    monkeypatch.setenv("HF_TOKEN", TOKEN)
-    yield handler.repos  # type: ignore[attr-defined]
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with served(handler, monkeypatch):
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub-cache"))
+        monkeypatch.setenv("HF_TOKEN", TOKEN)
+        yield handler.repos  # type: ignore[attr-defined]
 
 
 def header(card: str) -> dict[str, Any]:

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from ffseq.baselines.ngram import Counts, KneserNey, choose
 from ffseq.checkpoint import replace_file
 from ffseq.corpus import cache_folder
-from ffseq.splits import Segment, positions_of, tuning
+from ffseq.segments import Segment, positions_of
+from ffseq.splits import tuning
 
 if TYPE_CHECKING:
     from ffseq.corpus import Corpus
@@ -53,6 +54,7 @@ def corpus_floors(corpus: Corpus, *, progress: Callable[[str], None] = lambda te
         choose_train=(corpus.train.start, first),
         validation=validation,
         held_out=part.segments,
+        documents=corpus.begins,
         progress=progress,
     )
     for model in figures.values():
@@ -71,6 +73,7 @@ def floors(
     choose_train: tuple[int, int],
     validation: Sequence[Segment],
     held_out: Sequence[Segment],
+    documents: NDArray[np.int64] | None = None,
     orders: Sequence[int] = ORDERS,
     discounts: Sequence[float] = DISCOUNTS,
     progress: Callable[[str], None] = lambda text: None,
@@ -78,14 +81,15 @@ def floors(
     """Total bits and accuracy of the counting models on the held-out segments of `symbols` (N,).
 
     choose_train: the range counted while order and discount are chosen on the validation segments; train: the range
-    counted for the figures. Accuracy is the share of positions whose most probable symbol is the true one.
+    counted for the figures. documents: where those of the training range begin, where there are several. Accuracy is
+    the share of positions whose most probable symbol is the true one.
     """
     progress("counting models: choosing order and discount")
-    counts = Counts.of(symbols[choose_train[0] : choose_train[1]], alphabet_size, max(orders))
+    counts = counted(symbols, alphabet_size, max(orders), choose_train, documents)
     positions, begins = positions_of(validation)
     order, discount = choose(counts, symbols, positions, begins, orders=orders, discounts=discounts)
     if train != choose_train:
-        counts = Counts.of(symbols[train[0] : train[1]], alphabet_size, order)
+        counts = counted(symbols, alphabet_size, order, train, documents)
     model = KneserNey(counts, order, discount)
     positions, begins = positions_of(held_out)
     bits, correct = 0.0, 0
@@ -111,3 +115,16 @@ def floors(
             "accuracy": correct / len(positions),
         },
     }
+
+
+def counted(
+    symbols: NDArray[np.integer],
+    alphabet_size: int,
+    order: int,
+    of: tuple[int, int],
+    documents: NDArray[np.int64] | None,
+) -> Counts:
+    """Counts of a range of the symbols."""
+    if documents is not None:
+        documents = documents[documents < of[1]] - of[0]
+    return Counts.of(symbols[of[0] : of[1]], alphabet_size, order, documents)

@@ -6,8 +6,10 @@ with N raw counts at the top order n and below it continuation counts (how many 
 x c), types(x) the number of different c after x, and p_0 = 1/V. Where x was never seen, p_n = p_{n−1}. One discount D
 serves all orders. (Kneser & Ney 1995; the interpolated form of Chen & Goodman 1999.)
 
-Order n looks at n − 1 symbols of context. Everything is counted over the training symbols as one sequence. Contexts
-are numbered by rank, order by order, so that no key overflows however large V and n are.
+Order n looks at n − 1 symbols of context. Everything is counted over the training symbols as one sequence. Where that
+has documents, no context goes beyond the beginning of its own; there it has one symbol more, "before the beginning",
+as the nets have it, and as nothing comes before that, what follows it is counted raw in all orders. Contexts are
+numbered by rank, order by order, so that no key overflows however large V and n are.
 """
 
 from __future__ import annotations
@@ -18,6 +20,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ffseq.segments import begins_at
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -49,34 +53,47 @@ class _Level:
 
 @dataclass(frozen=True)
 class Counts:
-    """All counts of a training text up to some order; serves every order and discount."""
+    """All counts of a training text up to some order; serves every order and discount.
+
+    edge: 1 if contexts know "before the beginning", symbol V, else 0.
+    """
 
     alphabet_size: int
     levels: tuple[_Level, ...]
+    edge: int = 0
 
     @classmethod
-    def of(cls, symbols: NDArray[np.integer], alphabet_size: int, order: int) -> Counts:
-        """Count a training text (N,) up to n-grams of `order` symbols."""
+    def of(cls, symbols: NDArray[np.integer], alphabet_size: int, order: int, documents: Ints | None = None) -> Counts:
+        """Count a training text (N,) up to n-grams of `order` symbols.
+
+        documents: where they begin (n,), sorted, the first at 0, or None for one text.
+        """
         text = symbols.astype(np.int64)
+        edge = int(documents is not None)
+        base, reach = alphabet_size + edge, np.arange(len(text))
+        if documents is not None:
+            reach -= begins_at(documents, reach)
         number = np.zeros(len(text), dtype=np.int64)
         keys = np.zeros(1, dtype=np.int64)
         tables: list[tuple[Ints, Ints, Ints]] = []
         for length in range(order + 1):  # one more than needed: continuation counts look one symbol further back
+            has = np.flatnonzero(reach >= length - edge)
             if length:
-                pairs = number[length:] * alphabet_size + text[: max(len(text) - length, 0)]
-                keys, ranks = np.unique(pairs, return_inverse=True)
+                oldest = np.where(reach[has] >= length, text[has - length], alphabet_size)
+                keys, ranks = np.unique(number[has] * base + oldest, return_inverse=True)
                 number = np.full(len(text), -1, dtype=np.int64)
-                number[length:] = ranks
-            grams, counts = np.unique(number[length:] * alphabet_size + text[length:], return_counts=True)
+                number[has] = ranks
+            grams, counts = np.unique(number[has] * alphabet_size + text[has], return_counts=True)
             tables.append((keys, grams, counts))
         levels = []
         for length in range(order):
             keys, grams, counts = tables[length]
             longer_keys, longer, _ = tables[length + 1]
             # A gram one symbol longer, its oldest symbol left out: one more different predecessor for that gram.
-            shortened = longer_keys[longer // alphabet_size] // alphabet_size * alphabet_size + longer % alphabet_size
+            shortened = longer_keys[longer // alphabet_size] // base * alphabet_size + longer % alphabet_size
             predecessors = np.bincount(np.searchsorted(grams, shortened), minlength=len(grams))
             owner = grams // alphabet_size
+            predecessors = np.where(keys[owner] % base == alphabet_size, counts, predecessors)
             levels.append(
                 _Level(
                     contexts=keys,
@@ -86,7 +103,7 @@ class Counts:
                     continuation=_summed(predecessors, owner, len(keys)),
                 )
             )
-        return cls(alphabet_size, tuple(levels))
+        return cls(alphabet_size, tuple(levels), edge)
 
     def contexts_of(self, symbols: NDArray[np.integer], positions: Ints, begins: Ints) -> list[Ints]:
         """For every length m the number of the context before each position, or −1 where it was never seen.
@@ -96,8 +113,9 @@ class Counts:
         found = [np.zeros(len(positions), dtype=np.int64)]
         for length in range(1, len(self.levels)):
             back = positions - length
-            allowed = (back >= begins) & (found[-1] >= 0)
-            keys = found[-1] * self.alphabet_size + symbols[np.maximum(back, 0)].astype(np.int64)
+            allowed = (back >= begins - self.edge) & (found[-1] >= 0)
+            oldest = np.where(back >= begins, symbols[np.maximum(back, 0)], self.alphabet_size).astype(np.int64)
+            keys = found[-1] * (self.alphabet_size + self.edge) + oldest
             found.append(np.where(allowed, _rank(self.levels[length].contexts, keys), -1))
         return found
 

@@ -27,6 +27,7 @@ def backpropagate(
     unigram: Tensor | None = None,
     past: Past | None = None,
     black_box: Tensor | None = None,
+    documents: bool = True,
 ) -> Update:
     """What `ffseq.learning.learn` computes, but every change is the exact derivative of the objective on the summed
     score. Arguments and random choices are the same; the scope plays no part.
@@ -49,7 +50,7 @@ def backpropagate(
     for weight in weights:
         weight.requires_grad_(True)
     try:
-        activities = network.upward(contexts, past=past, drop=drop, random=random)
+        activities = network.upward(contexts, past=past, drop=drop, random=random, documents=documents)
         goodness = [goodness_of(layer, activity) for layer, _, activity in activities]
         total = torch.stack(goodness).sum(0)
         signal, negatives = layer_signal(

@@ -40,7 +40,7 @@ def run(verb: str, arguments: list[str], interrupted: Interrupt) -> int:
     from ffseq.baselines.floors import corpus_floors
     from ffseq.comparison import METHODS, Comparison, Search, floor_rows
     from ffseq.compute import decided
-    from ffseq.corpus import load_corpus
+    from ffseq.corpus import corpus_of
     from ffseq.defaults import resolved
     from ffseq.errors import Interrupted
     from ffseq.report import plot_comparison
@@ -61,8 +61,7 @@ def run(verb: str, arguments: list[str], interrupted: Interrupt) -> int:
             )
     given = {key: value for key, value in options.items() if key not in (*OWN, "json", "quiet", "preset")}
     config = decided(from_flat(given))
-    text = config.text
-    corpus = load_corpus(text.corpus, alphabet=text.alphabet, unknown=text.unknown, split_rule=text.split_rule)
+    corpus = corpus_of(config.text)
     config = resolved(config, corpus.train.symbols)
     rate, drop = config.optimiser.learning_rate or 0.0, config.network.dropout or 0.0
     search = Search(

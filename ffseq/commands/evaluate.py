@@ -30,6 +30,12 @@ def run(verb: str, arguments: list[str], interrupted: Interrupt) -> int:
         "--split_rule", type=str | None, default=None, help="shares such as 80/10/10; by default the run's"
     )
     parser.add_argument(
+        "--corpus_split",
+        type=str | None,
+        default=None,
+        help="which split of a data set; by default the run's",
+    )
+    parser.add_argument(
         "--unknown",
         choices=["error", "drop", "replace"],
         default=None,
@@ -66,6 +72,7 @@ def run(verb: str, arguments: list[str], interrupted: Interrupt) -> int:
         options["corpus"],
         split=options["split"],
         split_rule=options["split_rule"],
+        corpus_split=options["corpus_split"],
         unknown=options["unknown"],
         black_box=options["black_box"],
         learn_on=options["learn_on"],

@@ -22,7 +22,7 @@ OWN = (
 )  # fmt: skip
 #: Settings of `ffseq train` that are open here; what the experiment itself decides is not.
 OPEN: dict[str, tuple[str, ...]] = {
-    "text": ("alphabet", "unknown", "split_rule"),
+    "text": ("alphabet", "unknown", "split_rule", "split"),
     "network": ("stack", "block_size", "layers", "units", "goodness", "recency", "context_to_all", "dropout"),
     "learning": ("scope", "threshold", "temperature", "calibrate"),
     "optimiser": (
@@ -52,7 +52,7 @@ def run(verb: str, arguments: list[str], interrupted: Interrupt) -> int:
     if in_team():
         raise UsageError("sleep trains in one process: leave torchrun out")
     from ffseq.compute import decided
-    from ffseq.corpus import load_corpus
+    from ffseq.corpus import corpus_of
     from ffseq.defaults import resolved
     from ffseq.errors import Interrupted
     from ffseq.report import plot_separation
@@ -62,8 +62,7 @@ def run(verb: str, arguments: list[str], interrupted: Interrupt) -> int:
     plan.check()
     given = {key: value for key, value in options.items() if key not in OWN}
     config = decided(from_flat(given | {"max_iters": plan.updates}))
-    text = config.text
-    corpus = load_corpus(text.corpus, alphabet=text.alphabet, unknown=text.unknown, split_rule=text.split_rule)
+    corpus = corpus_of(config.text)
     config = resolved(config, corpus.train.symbols)
     folder = Path(config.run.out_dir or "runs/sleep-" + re.sub(r"[^\w.-]", "-", corpus.name))
     folder.mkdir(parents=True, exist_ok=True)

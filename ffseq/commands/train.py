@@ -82,7 +82,8 @@ def settings_by(parser: ArgumentParser, arguments: list[str]) -> dict[str, Any]:
     """The same for a parser that may have options of its own."""
     parser.add_argument(
         "corpus", nargs="?", type=str, default=None,
-        help="a catalogue name (ffseq corpora list), a path to UTF-8 text (.gz, .xz), or - for standard input; "
+        help="a catalogue name (ffseq corpora list), a path (to UTF-8 text, .gz, .xz; a folder or a .zip of texts; a "
+        ".jsonl, .csv or .parquet, with :COLUMN behind it), hub:owner/name[:config][:column], or - for standard input; "
         "without it the preset's, else fables",
     )  # fmt: skip
     parser.add_argument(

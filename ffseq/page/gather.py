@@ -19,7 +19,7 @@ from ffseq.options import to_flat
 from ffseq.page.passage import Passage, layer_names, read_passage
 from ffseq.progress import Progress
 from ffseq.report import logged
-from ffseq.scoring import alone_of, corpus_of, evaluate, floors_if_asked, load_network
+from ffseq.scoring import alone_of, evaluate, floors_if_asked, load_network, text_of_run
 
 #: Samples shown, at most: of more, some from the whole run.
 SAMPLES = 4
@@ -143,7 +143,7 @@ def _text_of(
 ) -> Corpus | None:
     """The text of a run, or None where it cannot be had. A text that was asked for has to be there."""
     try:
-        text = corpus_of(run, network, checkpoint, corpus)
+        text = text_of_run(run, network, checkpoint, corpus)
     except FfseqError as error:
         if corpus is not None:
             raise

@@ -19,7 +19,7 @@ from ffseq.layers.literal import LiteralLayer
 from ffseq.layers.memory import MemoryLayer
 from ffseq.passes import passes
 from ffseq.sampling import bits_of
-from ffseq.splits import Segment, positions_of
+from ffseq.segments import Segment, positions_of
 
 if TYPE_CHECKING:
     from ffseq.network import SequenceNetwork

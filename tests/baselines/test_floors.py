@@ -14,7 +14,8 @@ from ffseq.baselines import floors as module
 from ffseq.baselines.floors import corpus_floors, floors
 from ffseq.corpus import load_corpus
 from ffseq.markov import markov_text
-from ffseq.splits import Segment, tuning
+from ffseq.segments import Segment
+from ffseq.splits import tuning
 
 
 def written(folder: Path, text: str) -> str:

@@ -109,3 +109,53 @@ def test_choose_takes_the_best_of_all_orders_and_discounts() -> None:
     }
     chosen = choose(counts, text, positions, begins, orders=orders, discounts=discounts)
     assert bits[chosen] == pytest.approx(min(bits.values()), abs=1e-12)
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    documents=st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=8), min_size=2, max_size=8),
+    order=st.integers(1, 4),
+    discount=st.floats(0.05, 0.95),
+)
+def test_documents_are_counted_as_texts_that_begin_with_a_symbol_of_their_own(
+    documents: list[list[int]], order: int, discount: float
+) -> None:
+    *known, asked = documents
+    edge = 3
+
+    def count(n: int) -> dict[tuple[int, ...], int]:
+        """Grams of n symbols: raw at the top and where nothing can come before, else their different predecessors."""
+        raw: dict[tuple[int, ...], int] = defaultdict(int)
+        before: dict[tuple[int, ...], set[int]] = defaultdict(set)
+        for one in known:
+            text = [edge, *one]
+            for i in range(1, len(text)):
+                if i - n + 1 >= 0:
+                    gram = tuple(text[i - n + 1 : i + 1])
+                    raw[gram] += 1
+                    if i - n >= 0:
+                        before[gram].add(text[i - n])
+        return {gram: raw[gram] if n == order or gram[0] == edge else len(before[gram]) for gram in raw}
+
+    counts = [count(n) for n in range(1, order + 1)]
+
+    def p(n: int, context: list[int], symbol: int) -> float:
+        if n == 0:
+            return 1 / 3
+        lower, seen = p(n - 1, context, symbol), tuple(context[len(context) - n + 1 :])
+        found = {gram: value for gram, value in counts[n - 1].items() if gram[:-1] == seen}
+        if len(context) < n - 1 or not sum(found.values()):
+            return lower
+        kinds = sum(value > 0 for value in found.values())
+        return (max(found.get((*seen, symbol), 0) - discount, 0) + discount * kinds * lower) / sum(found.values())
+
+    symbols = np.array([one for text in documents for one in text], dtype=np.uint8)
+    begins = np.cumsum([0, *map(len, known)])
+    counted = Counts.of(symbols[: begins[-1]], 3, order, begins[:-1])
+    positions = np.arange(begins[-1], len(symbols))
+    model = KneserNey(counted, order, discount)
+    table = model.probabilities(symbols, positions, np.full_like(positions, begins[-1]))
+    for i, row in enumerate(table):
+        np.testing.assert_allclose(row, [p(order, [edge, *asked[:i]], symbol) for symbol in range(3)], atol=1e-12)
+    targets = model.target_probabilities(symbols, positions, np.full_like(positions, begins[-1]))
+    np.testing.assert_allclose(targets, table[np.arange(len(positions)), asked], atol=1e-12)
