@@ -79,9 +79,9 @@ class ByDistance:
             model = KneserNey(counts, order, discount)
         rows = []
         for closes, one in self.found.items():
-            counted = None
+            floor = None
             if model is not None:
-                counted = -np.log2(model.target_probabilities(corpus.symbols, one.positions, one.begins))
+                floor = -np.log2(model.target_probabilities(corpus.symbols, one.positions, one.begins))
             powers = np.frexp(one.distances)[1] - 1  # of 2, rounded down
             for power in np.unique(powers).tolist():
                 here = powers == power
@@ -93,7 +93,7 @@ class ByDistance:
                     "count": len(which),
                     "bits_per_character": float(self.bits[which].mean()),
                     "accuracy": float(self.right[which].mean()),
-                    "kneser_ney": None if counted is None else float(counted[here].mean()),
+                    "kneser_ney": None if floor is None else float(floor[here].mean()),
                     "exact": None if exact is None else float(exact[one.positions[here]].mean()),
                 })  # fmt: skip
         return rows
