@@ -27,7 +27,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from ffseq.config import NEGATIVES, Source
+from ffseq.config import NEGATIVES, ROLLOUTS, Source
 from ffseq.errors import FfseqError, UsageError
 from ffseq.own import imported, is_own
 from ffseq.randomness import drawn
@@ -75,9 +75,11 @@ def draw(
 
     scores: S (B, V) float32, as the layer sees them; targets: (B,) int64, the real next symbols; unigram: (V,)
     float32 probabilities, needed by `unigram`. With `exclude_truth` the real symbol gets no weight and the rest is
-    renormalised. Raises ValueError for `unigram` without frequencies, FfseqError for a source of your own that gives no
-    distribution.
+    renormalised. Raises ValueError for `unigram` without frequencies and for rollouts, FfseqError for a source of your
+    own that gives no distribution.
     """
+    if source in ROLLOUTS:
+        raise ValueError(f"negatives {source!r} have contexts of their own: see ffseq.rollouts")
     if source == "argmax":
         best = scores.scatter(1, targets[:, None], -torch.inf).argmax(1, keepdim=True)
         return Negatives(torch.zeros_like(scores).scatter_(1, best, 1.0), None)

@@ -15,6 +15,7 @@ from ffseq.apart import asleep, awake
 from ffseq.checkpoint import load_checkpoint
 from ffseq.config import TrainConfig
 from ffseq.errors import Interrupted, UsageError
+from ffseq.negatives import draw
 from ffseq.network import SequenceNetwork
 from ffseq.options import from_flat
 from ffseq.randomness import generator
@@ -124,3 +125,9 @@ def test_it_learns_by_its_own_text_nearly_as_well_as_beside_the_real_one(text: s
 def test_what_does_not_go_with_them_is_refused(more: dict[str, Any], words: str) -> None:
     with pytest.raises(UsageError, match=words):
         from_flat(SMALL | more)
+
+
+@pytest.mark.parametrize("source", ["rollout", "dream"])
+def test_where_nothing_is_rolled_out_none_are_drawn(source: str) -> None:
+    with pytest.raises(ValueError, match="contexts of their own"):
+        draw(source, torch.zeros(2, SIZE), torch.zeros(2, dtype=torch.int64))
