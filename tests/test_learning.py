@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from conftest import small_network
 from torch import Tensor
 
-from ffseq.config import LearningConfig, source_of
+from ffseq.config import ROLLOUTS, LearningConfig, source_of
 from ffseq.goodness import normalised
 from ffseq.layers.window import Below
 from ffseq.learning import layer_signal, learn, threshold_of
