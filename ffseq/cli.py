@@ -69,6 +69,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         print("ffseq: there is not enough memory for this: use smaller --units or --batch_size", file=sys.stderr)
         return 1
+    finally:
+        interrupted.over()
 
 
 def _open_streams() -> None:

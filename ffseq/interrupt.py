@@ -53,6 +53,12 @@ class Interrupt:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._handle)
 
+    def over(self) -> None:
+        """The work is done: what is called after it is not stopped by what was asked then."""
+        global _installed
+        if _installed is self:
+            _installed = None
+
     def end_at_once(self) -> None:
         """From here on a signal ends the program: there is nothing to save. One that came before counts too."""
         if self.requested:

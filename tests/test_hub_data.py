@@ -20,8 +20,10 @@ from conftest import QUICK, Answering, as_json, go, refused, served
 from ffseq.card import model_card
 from ffseq.catalogue import Entry, entry
 from ffseq.checkpoint import load_checkpoint
+from ffseq.cli import main
 from ffseq.corpus import cache_folder, load_corpus
 from ffseq.errors import UsageError
+from ffseq.interrupt import Interrupt
 from ffseq.sharing import without_paths
 
 SHA, CONVERTED = "0123456789" * 4, "c" * 40
@@ -197,3 +199,16 @@ def test_without_a_network_what_is_missing_is_said(
     assert "ffseq corpora prepare text8" in refused(capsys, "train", "text8", status=1)
     assert as_json(capsys, "corpora", "prepare", "fables")["fetched"] is False
     assert not [*tmp_path.iterdir(), *cache_folder().glob("data/*")]
+
+
+def test_a_command_that_was_stopped_does_not_stop_what_is_read_after_it(
+    hub: type[Hub], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(_: list[str], interrupted: Interrupt) -> int:
+        interrupted.requested = True
+        return 130
+
+    with monkeypatch.context() as patch:
+        patch.setattr("ffseq.cli._dispatch", stopped)
+        assert main(["train"]) == 130
+    assert load_corpus("hub:someone/set").documents == 18
