@@ -40,6 +40,10 @@ PARTS: dict[str, list[str]] = {
     "full-nights": [*AESOP, "--only", "curve", "--mechanisms", "nce", "--lengths", "1000", "--growing", "false"],
     "others": [*AESOP, "--only", "curve", "--mechanisms", "plain,targets,contrast", "--lengths", "100,1000"],
     "tinyshakespeare": ["tinyshakespeare", *COMMON, "--only", "curve", "--mechanisms", "nce", "--lengths", "1000"],
+    "tinyshakespeare-faster": [
+        "tinyshakespeare", *COMMON, "--only", "curve", "--mechanisms", "nce", "--lengths", "1000", "--rates", "1e-3",
+        "--seeds", "0",
+    ],
     "ten-thousand": [
         *AESOP, "--only", "curve", "--mechanisms", "nce", "--lengths", "10000", "--updates", "400000", "--rates",
         "6e-5",

@@ -13,9 +13,9 @@ def sleep() -> str:
     """Bits against the length of phases, beside the best interleaved net; and what a time without negatives does."""
     parts = json.loads((RESULTS / "sleep.json").read_text(encoding="utf-8"))
     rows = [
-        "| corpus | asleep | updates of a phase | bits per character | of interleaved | accuracy | in full phases | "
-        "kept, KiB |",
-        "|---|---|---|---|---|---|---|---|",
+        "| corpus | asleep | rate | updates of a phase | bits per character | of interleaved | accuracy | in full "
+        "phases | kept, KiB |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     said = []
     for found in parts.values():
@@ -45,12 +45,13 @@ def separation(row: dict[str, Any], best: float) -> str:
     bits, accuracy = row["bits_per_character"], row["accuracy"]
     length = "" if "wake" not in row else f"{row['wake']:,}"
     label = row["label"] + ("" if row.get("offline", True) else " (not offline)")
+    named = f"| {label} | {row['learning_rate']:g} | {length} |"
     if bits is None:
-        return f"| {label} | {length} | diverged | | | | |"
+        return f"{named} diverged | | | | |"
     share = "" if "wake" not in row else f"{row['share_at_full_length']:.0%}"
     kept = "" if row["state_bytes"] is None else f"{row['state_bytes'] / 1024:,.0f}"
-    figures = f"{bits['mean']:.3f} ± {bits['sd']:.3f} | {bits['mean'] / best:.3f} | {100 * accuracy['mean']:.1f} %"
-    return f"| {label} | {length} | {figures} | {share} | {kept} |"
+    figures = f"{spread(bits['by_seed'], 3)} | {bits['mean'] / best:.3f} | {100 * accuracy['mean']:.1f} %"
+    return f"{named} {figures} | {share} | {kept} |"
 
 
 def rollouts() -> str:

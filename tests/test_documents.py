@@ -187,3 +187,14 @@ def test_a_folder_without_texts_or_with_what_belongs_to_tables_is_refused(
     (folder / "a" / "b.txt").write_bytes(b"abc\n\xe9")
     assert "texts/a/b.txt is not UTF-8 text: byte 4 (0xe9, line 2)" in refused(capsys, "floors", str(folder), status=1)
     assert not list(cache_folder().glob("corpora/.new-*"))
+
+
+def test_a_zip_packed_in_a_way_that_nobody_here_unpacks_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = zipped(tmp_path / "stories.zip", {"one.txt": "a fox and a hen " * 40})
+    content = bytearray(path.read_bytes())
+    for header, place in ((b"PK\x03\x04", 8), (b"PK\x01\x02", 10)):  # where each says how the member is packed
+        content[content.index(header) + place] = 97
+    path.write_bytes(content)
+    assert "packed in a way that cannot be read" in refused(capsys, "train", str(path), status=1)
