@@ -1,11 +1,12 @@
 """Text to symbols and back.
 
-An alphabet is a list of V symbols: the characters of a corpus, the 256 bytes, or a fixed list. Symbols are numbered
-from 0; arrays of symbols have the smallest unsigned type that holds V − 1.
+An alphabet is a list of V symbols: the characters of a corpus, the 256 bytes, a fixed list, or pieces of words (see
+`ffseq.pieces`). Symbols are numbered from 0; arrays of symbols have the smallest unsigned type that holds V − 1.
 """
 
 from __future__ import annotations
 
+import base64
 import re
 import unicodedata
 from collections.abc import Iterable
@@ -17,8 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ffseq.errors import FfseqError
+from ffseq.pieces import Pieces
 
-Kind = Literal["characters", "bytes", "aesop30", "text8"]
+Kind = Literal["characters", "bytes", "aesop30", "text8", "pieces"]
 Unknown = Literal["error", "drop", "replace"]
 
 FIXED: dict[str, str] = {
@@ -42,15 +44,18 @@ class Encoded:
 class Alphabet:
     """V symbols and what to do with a character that is not among them.
 
-    symbols: one-character strings; for `bytes` the characters U+0000 to U+00FF stand for the 256 bytes.
+    symbols: one-character strings; for `bytes` the characters U+0000 to U+00FF stand for the 256 bytes, for `pieces`
+    they are the names of the `pieces`.
     """
 
     kind: Kind
     symbols: tuple[str, ...]
     unknown: Unknown = "error"
+    pieces: Pieces | None = None
 
     def __post_init__(self) -> None:
-        if len(set(self.symbols)) != len(self.symbols) or any(len(symbol) != 1 for symbol in self.symbols):
+        single = self.pieces is not None or all(len(symbol) == 1 for symbol in self.symbols)
+        if len(set(self.symbols)) != len(self.symbols) or not single:
             raise ValueError("symbols have to be different single characters")
 
     @classmethod
@@ -68,6 +73,11 @@ class Alphabet:
         symbols = map(chr, range(256)) if kind == "bytes" else FIXED[kind]
         return cls(kind, tuple(symbols), unknown)
 
+    @classmethod
+    def of_pieces(cls, pieces: Pieces) -> Alphabet:
+        """The alphabet of pieces, which knows every character."""
+        return cls("pieces", pieces.names, pieces=pieces)
+
     def __len__(self) -> int:
         return len(self.symbols)
 
@@ -80,6 +90,16 @@ class Alphabet:
         if unknown == "replace" and changed.replacement is None:
             raise FfseqError("this alphabet has no symbol for unknown characters: use --unknown error or drop")
         return changed
+
+    @property
+    def is_bytewise(self) -> bool:
+        """Whether a symbol may be several characters, or a part of one, so that a text is its bytes."""
+        return self.kind in ("bytes", "pieces")
+
+    @property
+    def is_bounding(self) -> bool:
+        """Whether the bits of a text are an upper bound: it has many segmentations, and one of them is scored."""
+        return self.kind == "pieces"
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -104,11 +124,14 @@ class Alphabet:
         source, line, column: where the text comes from, for error messages. Raises FfseqError, under the policy
         `error`, naming the first character that the alphabet does not have, its code point and its place.
         """
-        if self.kind == "bytes":
+        if self.is_bytewise:
             try:
-                return Encoded(np.frombuffer(text.encode("utf-8"), dtype=np.uint8))
+                data = text.encode("utf-8")
             except UnicodeEncodeError as error:
                 raise self._refusal(text, error.start, source, line, column) from None
+            if self.pieces is not None:
+                return Encoded(self.pieces.encode(text).astype(self.dtype))
+            return Encoded(np.frombuffer(data, dtype=np.uint8))
         if text.isascii():
             points: NDArray[Any] = np.frombuffer(text.encode("ascii"), dtype=np.uint8)
         else:
@@ -127,23 +150,38 @@ class Alphabet:
 
     def decode(self, symbols: Iterable[int] | NDArray[np.integer]) -> str:
         """Text of symbols. Bytes that are not UTF-8 become U+FFFD."""
-        if self.kind == "bytes":
-            return bytes(int(symbol) for symbol in symbols).decode("utf-8", errors="replace")
+        if self.is_bytewise:
+            return self.utf8(symbols).decode("utf-8", errors="replace")
         return "".join(self.symbols[int(symbol)] for symbol in symbols)
+
+    def utf8(self, symbols: Iterable[int] | NDArray[np.integer]) -> bytes:
+        """UTF-8 of symbols. Where symbols are bytes or pieces, it need not be whole characters."""
+        if self.pieces is not None:
+            return b"".join(self.pieces.utf8[int(symbol)] for symbol in symbols)
+        if self.kind == "bytes":
+            return bytes(int(symbol) for symbol in symbols)
+        return self.decode(symbols).encode("utf-8", "surrogatepass")
 
     def to_json(self) -> dict[str, Any]:
         """What `alphabet.json` holds."""
-        return {"kind": self.kind, "unknown": self.unknown, "symbols": list(self.symbols)}
+        content: dict[str, Any] = {"kind": self.kind, "unknown": self.unknown, "symbols": list(self.symbols)}
+        if self.pieces is not None:
+            content["model"] = base64.b64encode(self.pieces.model).decode("ascii")
+        return content
 
     @classmethod
     def from_json(cls, content: Any, *, source: str = "alphabet.json") -> Alphabet:
         """The inverse of `to_json`. Raises FfseqError naming the source where the content is no alphabet."""
         try:
             kind, unknown, symbols = content["kind"], content["unknown"], content["symbols"]
-            if kind not in ("characters", "bytes", *FIXED) or unknown not in ("error", "drop", "replace"):
+            if kind not in ("characters", "bytes", "pieces", *FIXED) or unknown not in ("error", "drop", "replace"):
                 raise ValueError("unknown kind or policy")
-            alphabet = cls(kind, tuple(symbols), unknown)
-            if kind != "characters" and alphabet.symbols != cls.named(kind).symbols:
+            if kind == "pieces":
+                known = cls.of_pieces(Pieces.of(base64.b64decode(content["model"], validate=True)))
+            else:
+                known = cls(kind, tuple(symbols)) if kind == "characters" else cls.named(kind)
+            alphabet = replace(known, unknown=unknown)
+            if alphabet.symbols != tuple(symbols):
                 raise ValueError(f"these are not the symbols of {kind}")
         except (KeyError, TypeError, ValueError) as error:
             raise FfseqError(f"{source} does not describe an alphabet ({error})") from error

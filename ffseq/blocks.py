@@ -56,10 +56,10 @@ def blocks_of_symbols(
         block = np.asarray(symbols[start : start + length])
         first, last = np.searchsorted(documents, [start, start + length])
         begins = documents[first:last] - start
-        if alphabet.kind == "bytes":  # a character begins with every byte that continues none
-            yield Piece(block, int(((block & 0xC0) != 0x80).sum()), len(block), begins)
-        else:
-            yield Piece(block, len(block), len(alphabet.decode(block).encode("utf-8")), begins)
+        data = alphabet.utf8(block)
+        # A character begins with every byte that continues none.
+        characters = sum(byte & 0xC0 != 0x80 for byte in data) if alphabet.is_bytewise else len(block)
+        yield Piece(block, characters, len(data), begins)
 
 
 def blocks_of_stream(stream: BinaryIO, alphabet: Alphabet, length: int) -> Iterator[Piece]:

@@ -12,8 +12,9 @@ from ffseq.config import NetworkConfig, TrainConfig
 from ffseq.hub import PREFIX
 from ffseq.options import to_flat
 from ffseq.own import is_own
+from ffseq.pieces import BOUND
 
-TAGS = ["forward-forward", "local-learning", "character-level"]
+TAGS = ["forward-forward", "local-learning"]
 #: Settings that say nothing about the net: where, how fast and how loudly it was trained.
 _ASIDE = frozenset({
     "corpus", "split", "out_dir", "resume", "eval_interval", "log_interval", "sample_interval", "checkpoint_seconds",
@@ -27,6 +28,13 @@ _SCOPES = {
 _SPLITS = {
     "hinton": "248 strings of 100 symbols are learned, the next 248 held out, scored from their position 10 on",
     "hinton-tuning": "223 strings of 100 symbols are learned, 25 are for validation, the next 248 held out",
+}
+
+
+_FLOORS = {
+    "kneser_ney": "Kneser-Ney, order {order}",
+    "kneser_ney_characters": "Kneser-Ney by single characters, order {order}",
+    "unigram": "unigram",
 }
 
 
@@ -48,8 +56,9 @@ def model_card(
     settings = config.get("options")
     network = NetworkConfig(**config["network"])
     title = str((config.get("corpus") or {}).get("name") or (result or {}).get("corpus") or "a text")
+    unit = {None: [], "pieces": ["subword"]}.get((settings or {}).get("alphabet"), ["character-level"])
     parts = [
-        _header(license, _data_set(config)),
+        _header(license, _data_set(config), unit),
         f"# Forward-Forward, trained on {title}",
         _about(network, symbols, parameters),
     ]
@@ -63,8 +72,8 @@ def model_card(
     return "\n\n".join(parts) + "\n"
 
 
-def _header(license: str | None, data_set: str | None) -> str:
-    header: dict[str, Any] = {"library_name": "ffseq", "pipeline_tag": "text-generation", "tags": TAGS}
+def _header(license: str | None, data_set: str | None, tags: list[str]) -> str:
+    header: dict[str, Any] = {"library_name": "ffseq", "pipeline_tag": "text-generation", "tags": TAGS + tags}
     if license is not None:
         header["license"] = license
     if data_set is not None:
@@ -96,13 +105,14 @@ def _figures(result: dict[str, Any] | None) -> str:
         return (
             f"{result['characters_seen']:,} characters of a stream, each predicted before it was learned, none twice: "
             f"{bits:.3f} bits per character, {result['accuracy']:.1%} predicted as most probable."
+            + (f" {BOUND}" if result.get("upper_bound") else "")
         )
     rows = [("this network", result["bits_per_character"], result["accuracy"])]
     if result["black_box_alone"] is not None:
         alone = result["black_box_alone"]
         rows.append((f"its black box alone ({result['black_box']})", alone["bits_per_character"], alone["accuracy"]))
     for kind, floor in sorted((result["floors"] or {}).items()):
-        label = f"Kneser-Ney, order {floor['order']}" if kind == "kneser_ney" else kind
+        label = _FLOORS[kind].format(**floor)
         rows.append((label, floor["bits_per_character"], floor["accuracy"]))
     lines = ["| held-out text | bits per character | accuracy |", "|---|---|---|"]
     lines += [f"| {label} | {bits:.3f} | {accuracy:.1%} |" for label, bits, accuracy in rows]
@@ -112,6 +122,8 @@ def _figures(result: dict[str, Any] | None) -> str:
     if result["validation_bits_per_character"] is not None:
         validation = f"{result['validation_bits_per_character']:.3f}"
         lines[-1] += f" The weights were chosen on validation text, where they have {validation} bits per character."
+    if result.get("upper_bound"):
+        lines[-1] += f" {BOUND}"
     if result["floors"] is None:
         lines[-1] += " Counting models were not fitted to compare with."
     return "\n".join(lines)
@@ -132,7 +144,7 @@ def _data(config: dict[str, Any], result: dict[str, Any] | None, symbols: int) -
     lines.append(f"- split: {_SPLITS.get(rule) or f'{rule} per cent for training, validation and held out, in order'}")
     lines.append(f"- SHA-256 of what was read: `{recorded['content_sha256']}`")
     if result is not None:
-        lines.append(f"- {result['characters_seen']:,} symbols learned in {result['iterations']:,} updates")
+        lines.append(f"- {result['characters_seen']:,} characters learned in {result['iterations']:,} updates")
         lost = [f"{result[what]:,} {what}" for what in ("dropped", "replaced") if result[what]]
         if lost:
             lines.append(f"- held-out characters that the alphabet does not have: {', '.join(lost)}")

@@ -207,7 +207,8 @@ class Comparison:
     def _row(self, method: Method, options: dict[str, Any], cells: list[dict[str, Any]]) -> dict[str, Any]:
         if any(cell.get("diverged") for cell in cells):
             raise FfseqError(f"{method.name} diverged at --learning_rate {options['learning_rate']:g}")
-        seen = cells[0]["characters_seen"]
+        seen, train = cells[0]["characters_seen"], self.corpus.train
+        symbols = round(seen * train.symbols / train.characters)
         return {
             "name": method.name,
             "label": method.label,
@@ -220,7 +221,7 @@ class Comparison:
             "dropout": options["dropout"],
             "parameters": cells[0]["parameters"],
             "characters_seen": seen,
-            "multiplications": seen * self._work(method.method),
+            "multiplications": symbols * self._work(method.method),
             "seeds": list(self.seeds),
             "bits_per_character": spread([cell["bits_per_character"] for cell in cells]),
             "validation_bits_per_character": spread([cell["validation_bits_per_character"] for cell in cells]),
@@ -255,7 +256,7 @@ def _still(corpus: Corpus, method: str, label: str, figures: dict[str, Any]) -> 
         "negatives": None,
         "black_box": None,
         "parameters": None,
-        "characters_seen": corpus.train.symbols,
+        "characters_seen": corpus.train.characters,
         "multiplications": None,
         "seeds": [],
         "bits_per_character": {"mean": figures["bits_per_character"], "sd": 0.0},

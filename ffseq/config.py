@@ -20,6 +20,7 @@ Scope = Literal["own", "below", "all"]
 PhaseKind = Literal["interleaved", "sleep", "growing", "deprived", "sequence"]
 Mechanism = Literal["none", "opponent", "consolidated", "detectors"]
 Tracker = Literal["none", "tensorboard", "wandb"]
+PieceKind = Literal["unigram", "bpe", "char"]
 Between = Literal["none", "quantised", "projected", "stepped"]
 
 
@@ -30,14 +31,31 @@ class CorpusConfig:
     corpus: str = "fables"
     """A catalogue name, a path (to UTF-8 text, a folder or .zip of texts, a table), hub:owner/name, or - for standard
     input."""
-    alphabet: Literal["auto", "characters", "bytes", "aesop30", "text8"] = "auto"
-    """What counts as one symbol. auto: the catalogue's choice, else the characters of the corpus."""
+    alphabet: Literal["auto", "characters", "bytes", "aesop30", "text8", "pieces"] = "auto"
+    """What counts as one symbol. auto: the catalogue's choice, else the characters of the corpus. pieces: of words, by
+    SentencePiece (see --pieces.kind); contexts, blocks and accuracy then count pieces."""
     unknown: Literal["error", "drop", "replace"] = "error"
     """What to do with a character outside the alphabet."""
     split_rule: str = "auto"
     """Train/validation/held-out shares such as 80/10/10, or hinton, or hinton-tuning. auto: the corpus's own rule."""
     split: str | None = None
     """Which split of a data set is read, or several, joined by +. By default train, or the only one."""
+
+
+@dataclass(frozen=True)
+class PiecesConfig:
+    """Pieces of words as symbols, with --alphabet pieces."""
+
+    kind: PieceKind = "unigram"
+    """How SentencePiece finds them in the training part: unigram, a likely set (Kudo 2018); bpe, byte pair encoding;
+    char, single characters."""
+    size: int = 512
+    """Pieces, single characters among them. Beside them there are always the 256 bytes, for characters without one."""
+    coverage: float = 0.9995
+    """Share of the training part's characters that are to be pieces themselves; the rarest are bytes."""
+    model: str | None = None
+    """A SentencePiece .model file, instead of learning them here. Its normaliser is replaced by one that changes
+    nothing, and the 256 bytes are added if it has none."""
 
 
 @dataclass(frozen=True)
@@ -264,6 +282,7 @@ class TrainConfig:
     """All settings of `ffseq train`."""
 
     text: CorpusConfig = CorpusConfig()
+    pieces: PiecesConfig = PiecesConfig()
     network: NetworkConfig = NetworkConfig()
     learning: LearningConfig = LearningConfig()
     optimiser: OptimiserConfig = OptimiserConfig()

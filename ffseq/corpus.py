@@ -13,7 +13,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +22,14 @@ from numpy.typing import NDArray
 
 from ffseq.alphabet import Alphabet
 from ffseq.catalogue import PREPARATIONS, Entry, Process, cache_folder, catalogue, process_of
-from ffseq.config import CorpusConfig
+from ffseq.config import PiecesConfig, TrainConfig
 from ffseq.documents import Text
 from ffseq.errors import FfseqError
+from ffseq.piece_learning import learn_pieces
+from ffseq.pieces import pieces_of_file
 from ffseq.segments import Segment, Segments
 from ffseq.sources import opened
-from ffseq.splits import Part, split, whole
+from ffseq.splits import Part, split, training_characters, whole
 from ffseq.textfile import TextFile
 
 __all__ = ["Corpus", "Part", "Segment", "cache_folder", "corpus_of", "load_corpus"]
@@ -88,7 +90,7 @@ class Corpus:
 def load_corpus(
     corpus: str = "fables",
     *,
-    alphabet: str | Alphabet = "auto",
+    alphabet: str | Alphabet | PiecesConfig = "auto",
     unknown: str = "error",
     split_rule: str = "auto",
     known_splits: Mapping[str, str] | None = None,
@@ -97,17 +99,22 @@ def load_corpus(
     """A corpus by catalogue name, by path (to UTF-8 text, plain, .gz or .xz; a folder or a .zip of texts; a table), of
     the Hub (`hub:owner/name`), or from standard input (`-`): see `ffseq.sources`.
 
-    alphabet: a kind, an Alphabet, or auto (the catalogue's, else the characters of the whole text: which characters
-    there are is no knowledge about their order). split_rule: auto (the catalogue's, else 80/10/10), shares in per cent
-    of train/validation/held-out, `hinton` or `hinton-tuning` (see `ffseq.splits`). known_splits: the rules that auto
-    means for texts with these SHA-256. split: which split of a data set, `train` by default. A bare word that
-    is a catalogue name is that corpus even where a file has the same name; write ./NAME for the file.
+    alphabet: a kind, an Alphabet, auto (the catalogue's, else the characters of the whole text: which characters there
+    are is no knowledge about their order), or a PiecesConfig (pieces of a .model, or learned from the training part).
+    split_rule: auto (the catalogue's, else 80/10/10), shares in per cent of train/validation/held-out, `hinton` or
+    `hinton-tuning` (see `ffseq.splits`). known_splits: the rules that auto means for texts with these SHA-256. split:
+    which split of a data set, `train` by default. A bare word that is a catalogue name is that corpus even where a file
+    has the same name; write ./NAME for the file.
 
     Raises UsageError for an unknown name or split rule, FfseqError for a text that cannot be read or encoded.
     """
     card = catalogue().get(corpus)
     if alphabet == "auto":
         alphabet = card.alphabet if card is not None else "characters"
+    if alphabet == "pieces":
+        alphabet = PiecesConfig()
+    if isinstance(alphabet, PiecesConfig) and alphabet.model is not None:
+        alphabet = Alphabet.of_pieces(pieces_of_file(alphabet.model))
     rule = split_rule if split_rule != "auto" else card.split_rule if card is not None else "80/10/10"
     known = known_splits or {} if split_rule == "auto" else {}
     try:
@@ -120,17 +127,23 @@ def load_corpus(
         ) from error
 
 
-def corpus_of(text: CorpusConfig) -> Corpus:
-    """The corpus that settings name. Raises as `load_corpus`."""
+def corpus_of(config: TrainConfig, known: Alphabet | None = None) -> Corpus:
+    """The corpus that settings name. known: the alphabet of the run that goes on, if one does: its pieces are kept, not
+    learned anew. Raises as `load_corpus`.
+    """
+    text = config.text
+    alphabet: str | Alphabet | PiecesConfig = text.alphabet
+    if text.alphabet == "pieces":
+        alphabet = known if known is not None and known.pieces is not None else config.pieces
     return load_corpus(
-        text.corpus, alphabet=text.alphabet, unknown=text.unknown, split_rule=text.split_rule, split=text.split
+        text.corpus, alphabet=alphabet, unknown=text.unknown, split_rule=text.split_rule, split=text.split
     )
 
 
 def _prepared(
     text: Text | None,
     card: Entry | None,
-    alphabet: str | Alphabet,
+    alphabet: str | Alphabet | PiecesConfig,
     unknown: str,
     rule: str,
     known_splits: Mapping[str, str],
@@ -144,8 +157,11 @@ def _prepared(
     assert text is not None
     content = text.scan().sha256
     rule = known_splits.get(content, rule)
-    asked = alphabet if isinstance(alphabet, str) else json.dumps(alphabet.to_json())
-    policy = unknown if isinstance(alphabet, str) else alphabet.unknown
+    if isinstance(alphabet, str):
+        asked = alphabet
+    else:
+        asked = json.dumps(alphabet.to_json() if isinstance(alphabet, Alphabet) else asdict(alphabet))
+    policy = alphabet.unknown if isinstance(alphabet, Alphabet) else unknown
     key = hashlib.sha256("\n".join([str(_CACHE_VERSION), content, asked, policy, rule]).encode()).hexdigest()
     folder = cache_folder() / "corpora" / key[:32]
     described = _cached(folder)
@@ -200,8 +216,10 @@ def _parts(folder: Path, described: dict[str, Any]) -> dict[str, Any]:
     return parts
 
 
-def _prepare(text: Text, alphabet: str | Alphabet, unknown: str, rule: str, folder: Path) -> None:
+def _prepare(text: Text, alphabet: str | Alphabet | PiecesConfig, unknown: str, rule: str, folder: Path) -> None:
     """Encode a text and write it to the cache: complete, or not at all."""
+    if isinstance(alphabet, PiecesConfig):
+        alphabet = Alphabet.of_pieces(learn_pieces(text, alphabet, training_characters(text, rule)))
     if isinstance(alphabet, str):
         if alphabet == "characters":
             alphabet = Alphabet.of_characters(text.scan().distinct, unknown=unknown)  # type: ignore[arg-type]

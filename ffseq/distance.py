@@ -49,6 +49,8 @@ class ByDistance:
 
     def __init__(self, corpus: Corpus, part: Part) -> None:
         self.corpus = corpus
+        if corpus.alphabet.pieces is not None:
+            raise UsageError("--by distance is for single characters: a piece may be a bracket with something else")
         kinds = {"brackets": BRACKETS, "agreement": corpus.process.agreement if corpus.process else {}}
         found = {closes: closings(corpus, part, pairs) for closes, pairs in kinds.items()}
         self.found = {closes: one for closes, one in found.items() if len(one.which)}

@@ -84,7 +84,7 @@ def encode_parts(
 def _encoded(stretch: Stretch, alphabet: Alphabet, place: _Place) -> tuple[Encoded, NDArray[np.int64]]:
     """Symbols of a stretch, and where in them documents begin. Moves the place on to the end of the stretch."""
     text, begins = stretch.text, np.asarray(stretch.begins, dtype=np.int64)
-    if len(begins) > 1:
+    if len(begins) > 1 and alphabet.pieces is None:
         # All at once where every character is one symbol. What is refused is refused below, where its place is known.
         with contextlib.suppress(FfseqError):
             encoded = alphabet.encode_counting(text)

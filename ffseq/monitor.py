@@ -204,7 +204,7 @@ class Monitor:
 
     def _seen(self, state: State) -> int:
         assert self.config.run.batch_size is not None
-        return state.characters_seen(self.config.run.batch_size)
+        return self.corpus.train.characters_of(state.symbols_seen(self.config.run.batch_size))
 
     def _write(self, state: State, *, kind: str, **figures: Any) -> None:
         line = {"step": state.step, "seconds": round(state.seconds, 3), "kind": kind}

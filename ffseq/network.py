@@ -257,8 +257,8 @@ class SequenceNetwork(Pretrained):
     def score(self, text: str) -> Tensor:
         """Bits of each character of a text, float64 (number of characters,), the first one predicted from nothing.
 
-        With the alphabet of bytes the bits of a character are those of its bytes together. A character that the
-        alphabet drops has no bits.
+        With the alphabet of bytes the bits of a character are those of its bytes together. Those of a piece stand at
+        the character in which it begins, and the sum is an upper bound. A character that the alphabet drops has none.
         """
         symbols = self.alphabet.encode(text)
         bits = torch.zeros(len(symbols), dtype=torch.float64)
@@ -267,8 +267,11 @@ class SequenceNetwork(Pretrained):
             log_p = self.log_probabilities(self.scores(one.contexts, one.past)[one.scored], one.black_box)
             bits[first : first + len(one.targets)] = bits_of(log_p, one.targets).cpu()
             first += len(one.targets)
-        if self.alphabet.kind == "bytes":
-            owner = torch.tensor([i for i, character in enumerate(text) for _ in character.encode()], dtype=torch.int64)
+        if self.alphabet.is_bytewise:
+            sizes = [len(self.alphabet.utf8([symbol])) for symbol in symbols]
+            begins = torch.tensor([0, *sizes], dtype=torch.int64).cumsum(0)[:-1]
+            of_byte = torch.tensor([i for i, one in enumerate(text) for _ in one.encode()], dtype=torch.int64)
+            owner = of_byte[begins]
         else:
             known = set(self.alphabet.symbols)
             kept = [i for i, c in enumerate(text) if c in known or self.alphabet.unknown == "replace"]

@@ -15,6 +15,7 @@ from ffseq.config import (
     NetworkConfig,
     OptimiserConfig,
     PhasesConfig,
+    PiecesConfig,
     RunConfig,
     TrainConfig,
     gains_of,
@@ -32,6 +33,7 @@ LARGEST = 2**31 - 1
 
 GROUPS: dict[str, type] = {
     "text": CorpusConfig,
+    "pieces": PiecesConfig,
     "network": NetworkConfig,
     "learning": LearningConfig,
     "optimiser": OptimiserConfig,
@@ -39,7 +41,7 @@ GROUPS: dict[str, type] = {
     "phases": PhasesConfig,
 }
 #: Groups whose options carry the group's name: --phases.wake.
-NAMED = frozenset({"phases"})
+NAMED = frozenset({"phases", "pieces"})
 
 
 def from_flat(options: dict[str, Any]) -> TrainConfig:
@@ -162,12 +164,27 @@ def check(config: TrainConfig) -> None:
     if net.stack == "literal":
         _check_literal(config)
     check_phases(config)
+    check_pieces(config.text.alphabet, config.pieces)
     check_combination(
         learn.objective,
         source_of(learn),
         exclude_truth=learn.exclude_truth,
         temperature=learn.negatives_temperature,
     )
+
+
+def check_pieces(alphabet: str, pieces: PiecesConfig) -> None:
+    """Refuse settings of pieces that make no sense, or that nothing reads. Raises UsageError."""
+    given = [field.name for field in fields(pieces) if getattr(pieces, field.name) != field.default]
+    if given and alphabet != "pieces":
+        raise UsageError(f"--pieces.{given[0]} does nothing without --alphabet pieces")
+    if pieces.model is not None and len(given) > 1:
+        other = next(name for name in given if name != "model")
+        raise UsageError(f"--pieces.{other} is for pieces that are learned, and --pieces.model has its own: give one")
+    if not 1 <= pieces.size <= 1_000_000:
+        raise UsageError(f"--pieces.size has to be at least 1 and at most 1000000, got {pieces.size}")
+    if not 0 < pieces.coverage <= 1:
+        raise UsageError(f"--pieces.coverage has to be above 0 and at most 1, got {pieces.coverage}")
 
 
 def _check_rollouts(config: TrainConfig) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from ffseq.alphabet import Alphabet
 from ffseq.blackbox import black_box_of
 from ffseq.checkpoint import Checkpoint, checkpoint_exists, load_checkpoint, replace_file
 from ffseq.compute import compute, cores, decided
@@ -79,7 +80,7 @@ def train(
     with together(team, None):
         folder, checkpoint, config = _begun(config, team)
     device, products = compute(config)
-    corpus = corpus_of(config.text)
+    corpus = corpus_of(config, None if checkpoint is None else Alphabet.from_json(checkpoint.alphabet))
     config = resolved(config, corpus.train.symbols)
     config = replace(config, network=counting(config.network, corpus, progress, interrupted))
     if checkpoint is not None:
@@ -207,6 +208,7 @@ def _finish(
     result: dict[str, Any] = {"run": str(folder), "corpus": corpus.name}
     result |= figures(held_out, corpus.held_out)
     result |= {
+        "upper_bound": corpus.alphabet.is_bounding,
         "validation_bits_per_character": validation,
         "parameters": network.parameter_count(),
         "characters_seen": trainer.characters_seen,

@@ -158,11 +158,11 @@ def stream_text(
 
 
 def _decoded(alphabet: Alphabet, symbols: Iterator[Tensor], count: int) -> Iterator[str]:
-    """Text of the first `count` symbols, one by one. Bytes become text when a character is complete."""
+    """Text of the first `count` symbols, one by one. What is a part of a character becomes text when it is complete."""
     decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
     for _ in range(count):
         symbol = int(next(symbols)[0])
-        yield decoder.decode(bytes([symbol])) if alphabet.kind == "bytes" else alphabet.symbols[symbol]
+        yield decoder.decode(alphabet.utf8([symbol])) if alphabet.is_bytewise else alphabet.symbols[symbol]
     yield decoder.decode(b"", final=True)
 
 

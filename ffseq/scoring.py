@@ -142,6 +142,7 @@ def evaluate(
         "corpus": text.name,
         "split": split,
         **figures(evaluation, part),
+        "upper_bound": text.alphabet.is_bounding,
         "characters": part.characters,
         "symbols": evaluation.symbols,
         "dropped": part.dropped,

@@ -12,7 +12,7 @@ from typing import Any
 from ffseq.cells import DIVERGED, Cells, Compute, best_of
 from ffseq.comparison import spread
 from ffseq.config import TrainConfig
-from ffseq.corpus import Corpus, load_corpus
+from ffseq.corpus import Corpus, corpus_of
 from ffseq.deprivation import CAPS, bits_of_run, healthy_options, recovery, recovery_options, row_of
 from ffseq.drift import drift_of
 from ffseq.errors import FfseqError, Interrupted, UsageError
@@ -124,8 +124,7 @@ class Separation:
         """What becomes of an interleaved net without negatives, and how much sleep brings it back."""
         plan, corpus = self.plan, self.corpus
         if self.tuning:
-            text = {name: self.base[name] for name in ("alphabet", "unknown", "split")} | self.tuning
-            corpus = load_corpus(self.base["corpus"], **text)
+            corpus = corpus_of(from_flat(self.base | self.tuning))
         rate = plan.rates[0]
         if len(plan.rates) > 1:
             best = self._search(self.base | healthy_options(plan.healthy_search), "interleaved, nce")

@@ -47,6 +47,10 @@ class Part:
     dropped: int = 0
     replaced: int = 0
 
+    def characters_of(self, symbols: int) -> int:
+        """The characters that so many of its symbols stand for, on average."""
+        return round(symbols * self.characters / self.symbols)
+
 
 def shares(rule: str) -> tuple[int, int, int] | None:
     """The percentages of a rule A/B/C, or None for the rules with a name. Raises UsageError for anything else."""
@@ -64,6 +68,18 @@ def shares(rule: str) -> tuple[int, int, int] | None:
     return train, validation, held_out
 
 
+def training_characters(text: Text, rule: str) -> int:
+    """How many characters of a text are its training part. Raises UsageError for a rule that counts symbols."""
+    percent = shares(rule)
+    if percent is None:
+        raise _strings_of_pieces(rule)
+    return text.scan().characters * percent[0] // 100
+
+
+def _strings_of_pieces(rule: str) -> UsageError:
+    return UsageError(f"split {rule} is of strings of 100 characters, not of pieces: give shares such as 80/10/10")
+
+
 def split(text: Text, alphabet: Alphabet, rule: str, target: Path) -> tuple[int, dict[str, Part | None]]:
     """Encode a text into `target` (raw symbols) and say where its parts are.
 
@@ -72,6 +88,8 @@ def split(text: Text, alphabet: Alphabet, rule: str, target: Path) -> tuple[int,
     """
     percent = shares(rule)
     scan = text.scan()
+    if percent is None and alphabet.pieces is not None:
+        raise _strings_of_pieces(rule)
     if percent is None and scan.documents > 1:
         raise UsageError(f"split {rule} is for one text, and {text.name} has {scan.documents:,} documents: give shares")
     if len(scan.distinct) < 2:

@@ -225,6 +225,7 @@ class StreamLearner:
             "corpus": self.name,
             "prequential_bits_per_character": state.bits / max(state.characters, 1),
             "bits_per_byte": state.bits / max(state.bytes, 1),
+            "upper_bound": self.network.alphabet.is_bounding,
             "accuracy": state.correct / max(state.symbols, 1),
             "recent_bits_per_symbol": None if math.isnan(state.recent) else state.recent,
             "parameters": self.network.parameter_count(),
@@ -299,10 +300,18 @@ def source(config: TrainConfig, checkpoint: Checkpoint | None) -> tuple[Alphabet
             raise UsageError(
                 "which characters a stream has is not known before it ends: use --alphabet bytes, aesop30 or text8"
             )
+        if text.alphabet == "pieces":
+            raise UsageError("standard input comes by characters, not by pieces: use --alphabet bytes, or give a file")
         kind = "bytes" if text.alphabet == "auto" else text.alphabet
         alphabet = Alphabet.named(kind, unknown=text.unknown)
         return alphabet, blocks_of_stream(sys.stdin.buffer, alphabet, length), "standard input", None
-    corpus = corpus_of(text)
+    known = None if checkpoint is None else Alphabet.from_json(checkpoint.alphabet)
+    if text.alphabet == "pieces" and known is None and config.pieces.model is None:
+        raise UsageError(
+            "--stream predicts a text before it knows it, and pieces learned from it know it: give those of another "
+            "text, --pieces.model FILE"
+        )
+    corpus = corpus_of(config, known)
     done = int((checkpoint.trainer_state or {}).get("symbols", 0)) if checkpoint is not None else 0
     blocks = blocks_of_symbols(corpus.symbols, corpus.alphabet, length, done, corpus.begins)
     return corpus.alphabet, blocks, corpus.name, corpus.content_sha256

@@ -53,7 +53,7 @@ class State:
     validation_bits: float | None = None
     read: int = 0
 
-    def characters_seen(self, batch_size: int) -> int:
+    def symbols_seen(self, batch_size: int) -> int:
         """Symbols of real text that were learned, each as often as it was."""
         return self.read * batch_size
 
@@ -304,8 +304,8 @@ class Trainer:
 
     @property
     def characters_seen(self) -> int:
-        """Symbols of real text that were learned, each as often as it was."""
-        return self.state.characters_seen(self.batch_size)
+        """Characters of real text that were learned, each as often as it was."""
+        return self.corpus.train.characters_of(self.state.symbols_seen(self.batch_size))
 
     def _prepare_readout(self) -> Sequence[Segment]:
         """Set what the prediction is read out with. Returns the text to fit it on, none where it is known."""

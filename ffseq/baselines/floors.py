@@ -11,16 +11,18 @@ import contextlib
 import hashlib
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ffseq.alphabet import Alphabet
 from ffseq.baselines.ngram import Counts, KneserNey, choose
 from ffseq.checkpoint import replace_file
 from ffseq.corpus import cache_folder
-from ffseq.segments import Segment, positions_of
-from ffseq.splits import tuning
+from ffseq.segments import Segment, Segments, positions_of
+from ffseq.splits import Part, tuning
 
 if TYPE_CHECKING:
     from ffseq.corpus import Corpus
@@ -32,7 +34,44 @@ _VERSION = 1
 
 
 def corpus_floors(corpus: Corpus, *, progress: Callable[[str], None] = lambda text: None) -> dict[str, Any]:
-    """`unigram` and `kneser_ney` figures on the held-out part, as `--json` prints them; computed once and cached."""
+    """`unigram` and `kneser_ney` figures on the held-out part, as `--json` prints them; computed once and cached.
+
+    For a corpus of pieces also `kneser_ney_characters`, of the same text by single characters.
+    """
+    figures = _cached_floors(corpus, progress)
+    if corpus.alphabet.pieces is not None:
+        single = _cached_floors(by_characters(corpus), lambda text: progress(f"by single characters, {text}"))
+        figures["kneser_ney_characters"] = single["kneser_ney"]
+    return figures
+
+
+def by_characters(corpus: Corpus) -> Corpus:
+    """A corpus of pieces with single characters as its symbols: the same text, parts and documents."""
+    data = [corpus.alphabet.utf8(corpus.symbols[part.start : part.stop]) for part in corpus.parts]
+    text = b"".join(data).decode("utf-8")
+    alphabet = Alphabet.of_characters(text)
+    pieces = corpus.alphabet.pieces
+    assert pieces is not None
+    # A character begins with every byte that continues none.
+    begun = np.array([sum(byte & 0xC0 != 0x80 for byte in piece) for piece in pieces.utf8])
+    place = np.concatenate([[0], np.cumsum(begun[corpus.symbols])])
+
+    def moved(part: Part) -> Part:
+        segments = Segments(place[Segments.of(part.segments).rows])
+        start, stop = int(place[part.start]), int(place[part.stop])
+        return replace(part, start=start, stop=stop, segments=segments, symbols=stop - start)
+
+    return replace(
+        corpus,
+        alphabet=alphabet,
+        symbols=alphabet.encode(text),
+        train=moved(corpus.train),
+        validation=None if corpus.validation is None else moved(corpus.validation),
+        held_out=moved(corpus.held_out),
+    )
+
+
+def _cached_floors(corpus: Corpus, progress: Callable[[str], None]) -> dict[str, Any]:
     part = corpus.held_out
     described = [_VERSION, corpus.content_sha256, corpus.split_rule, corpus.alphabet.to_json(), part.start, part.stop]
     key = hashlib.sha256(json.dumps(described).encode()).hexdigest()

@@ -11,6 +11,7 @@ from typing import Any
 from jsonargparse import ArgumentError, ArgumentParser, DefaultHelpFormatter, Namespace, set_parsing_settings
 
 from ffseq.errors import UsageError, nearest
+from ffseq.pieces import BOUND
 from ffseq.progress import Progress
 
 # Field descriptions of the settings stand below each field; this shows them in --help.
@@ -120,16 +121,33 @@ def print_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
     print(capture.get(), end="")
 
 
+def bits_title(upper_bound: bool) -> str:
+    """The title of a column of bits per character."""
+    return "bits per character (upper bound)" if upper_bound else "bits per character"
+
+
+def print_figures(title: str, rows: list[list[str]], result: dict[str, Any]) -> None:
+    """A table of bits per character and accuracy, and below it what its first row is per byte of the text."""
+    print_table(title, ["", bits_title(result["upper_bound"]), "accuracy"], rows)
+    print(
+        f"{rows[0][0]}: {result['bits_per_byte']:.3f} bits per byte. {BOUND if result['upper_bound'] else ''}".rstrip()
+    )
+
+
 def floor_rows(floors: dict[str, Any] | None) -> list[list[str]]:
     """Rows (name, bits per character, accuracy) of the counting models."""
     if floors is None:
         return []
     unigram, kneser_ney = floors["unigram"], floors["kneser_ney"]
     name = f"Kneser-Ney, order {kneser_ney['order']}, discount {kneser_ney['discount']:g}"
-    return [
+    rows = [
         figures_row(name, kneser_ney["bits_per_character"], kneser_ney["accuracy"]),
         figures_row("unigram", unigram["bits_per_character"], unigram["accuracy"]),
     ]
+    if (single := floors.get("kneser_ney_characters")) is not None:
+        name = f"Kneser-Ney by single characters, order {single['order']}"
+        rows.append(figures_row(name, single["bits_per_character"], single["accuracy"]))
+    return rows
 
 
 def box_rows(result: dict[str, Any]) -> list[list[str]]:

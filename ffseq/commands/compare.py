@@ -61,7 +61,7 @@ def run(verb: str, arguments: list[str], interrupted: Interrupt) -> int:
             )
     given = {key: value for key, value in options.items() if key not in (*OWN, "json", "quiet", "preset")}
     config = decided(from_flat(given))
-    corpus = corpus_of(config.text)
+    corpus = corpus_of(config)
     config = resolved(config, corpus.train.symbols)
     rate, drop = config.optimiser.learning_rate or 0.0, config.network.dropout or 0.0
     search = Search(

@@ -12,6 +12,7 @@ from ffseq.commands.common import (
     make_parser,
     make_progress,
     parse,
+    print_figures,
     print_json,
     print_table,
 )
@@ -101,7 +102,7 @@ def run(verb: str, arguments: list[str], interrupted: Interrupt) -> int:
     if (exact := result["exact_bits_per_character"]) is not None:
         rows.append([f"the process itself (entropy rate {result['entropy_rate']:.3f})", f"{exact:.3f}", ""])
     title = f"{result['corpus']}, {result['split'].replace('_', ' ')}, {result['characters']:,} characters"
-    print_table(title, ["", "bits per character", "accuracy"], rows)
+    print_figures(title, rows, result)
     if result["by_distance"] is not None:
         print_by_distance(result["by_distance"])
     return 0

@@ -2,8 +2,20 @@
 
 from __future__ import annotations
 
-from ffseq.commands.common import floor_rows, make_parser, make_progress, parse, print_json, print_table
+from dataclasses import fields
+
+from ffseq.commands.common import (
+    bits_title,
+    floor_rows,
+    make_parser,
+    make_progress,
+    parse,
+    print_json,
+    print_table,
+)
+from ffseq.config import PiecesConfig
 from ffseq.interrupt import Interrupt
+from ffseq.pieces import BOUND
 
 
 def run(verb: str, arguments: list[str], interrupted: Interrupt) -> int:
@@ -14,10 +26,11 @@ def run(verb: str, arguments: list[str], interrupted: Interrupt) -> int:
     parser.add_argument("corpus", type=str, help="a catalogue name, a path, hub:owner/name, or - for standard input")
     parser.add_argument(
         "--alphabet",
-        choices=["auto", "characters", "bytes", "aesop30", "text8"],
+        choices=["auto", "characters", "bytes", "aesop30", "text8", "pieces"],
         default="auto",
         help="one symbol is …",
     )
+    parser.add_class_arguments(PiecesConfig, "pieces", help="pieces of words as symbols")
     parser.add_argument("--unknown", choices=["error", "drop", "replace"], default="error", help="unknown characters")
     parser.add_argument("--split_rule", type=str, default="auto", help="shares such as 80/10/10, or hinton")
     parser.add_argument("--split", type=str | None, default=None, help="of a data set; by default train")
@@ -25,10 +38,13 @@ def run(verb: str, arguments: list[str], interrupted: Interrupt) -> int:
     options = parse(parser, arguments)
     from ffseq.baselines.floors import corpus_floors
     from ffseq.corpus import load_corpus
+    from ffseq.options import check_pieces
 
+    pieces = PiecesConfig(**{field.name: options[f"pieces.{field.name}"] for field in fields(PiecesConfig)})
+    check_pieces(options["alphabet"], pieces)
     corpus = load_corpus(
         options["corpus"],
-        alphabet=options["alphabet"],
+        alphabet=pieces if options["alphabet"] == "pieces" else options["alphabet"],
         unknown=options["unknown"],
         split_rule=options["split_rule"],
         split=options["split"],
@@ -37,5 +53,8 @@ def run(verb: str, arguments: list[str], interrupted: Interrupt) -> int:
     if options["json"]:
         print_json(result)
     else:
-        print_table(f"{corpus.name}, held out", ["", "bits per character", "accuracy"], floor_rows(result))
+        bound = corpus.alphabet.is_bounding
+        print_table(f"{corpus.name}, held out", ["", bits_title(bound), "accuracy"], floor_rows(result))
+        if bound:
+            print(BOUND)
     return 0

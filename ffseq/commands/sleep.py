@@ -12,7 +12,7 @@ from ffseq.commands.common import make_parser, make_progress, parse, print_json,
 from ffseq.errors import UsageError, nearest
 from ffseq.interrupt import Interrupt
 from ffseq.leaving import in_team
-from ffseq.options import GROUPS, LARGEST, from_flat
+from ffseq.options import GROUPS, LARGEST, NAMED, from_flat
 from ffseq.separation import MECHANISMS, Plan
 
 PARTS = ("curve", "deprivation")
@@ -23,6 +23,7 @@ OWN = (
 #: Settings of `ffseq train` that are open here; what the experiment itself decides is not.
 OPEN: dict[str, tuple[str, ...]] = {
     "text": ("alphabet", "unknown", "split_rule", "split"),
+    "pieces": ("kind", "size", "coverage", "model"),
     "network": ("stack", "block_size", "layers", "units", "goodness", "recency", "context_to_all", "dropout"),
     "learning": ("scope", "threshold", "temperature", "calibrate"),
     "optimiser": (
@@ -62,7 +63,7 @@ def run(verb: str, arguments: list[str], interrupted: Interrupt) -> int:
     plan.check()
     given = {key: value for key, value in options.items() if key not in OWN}
     config = decided(from_flat(given | {"max_iters": plan.updates}))
-    corpus = corpus_of(config.text)
+    corpus = corpus_of(config)
     config = resolved(config, corpus.train.symbols)
     folder = Path(config.run.out_dir or "runs/sleep-" + re.sub(r"[^\w.-]", "-", corpus.name))
     folder.mkdir(parents=True, exist_ok=True)
@@ -132,7 +133,7 @@ def _options(arguments: list[str]) -> dict[str, Any]:
     for name, open_here in OPEN.items():
         group = GROUPS[name]
         skip = {one.name for one in fields(group)} - set(open_here)
-        parser.add_class_arguments(group, skip=skip)
+        parser.add_class_arguments(group, name if name in NAMED else None, skip=skip)
     parser.set_defaults(NET)
     if parse(parser, arguments)["quick"]:
         parser.set_defaults(QUICK)

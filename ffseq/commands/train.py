@@ -18,8 +18,8 @@ from ffseq.commands.common import (
     make_parser,
     make_progress,
     parse,
+    print_figures,
     print_json,
-    print_table,
 )
 from ffseq.config import CorpusConfig
 from ffseq.errors import UsageError
@@ -28,6 +28,7 @@ from ffseq.options import GROUPS, NAMED, from_flat
 
 _TITLES = {
     "text": "the text",
+    "pieces": "pieces of words as symbols",
     "network": "the stack of layers",
     "learning": "what the layers learn from",
     "optimiser": "how changes become weights",
@@ -54,7 +55,7 @@ def run(verb: str, arguments: list[str], interrupted: Interrupt) -> int:
         return 0
     if config.run.stream:
         title, bits = f"{result['corpus']}, before learning it", result["prequential_bits_per_character"]
-        print_table(title, ["", "bits per character", "accuracy"], [figures_row("this net", bits, result["accuracy"])])
+        print_figures(title, [figures_row("this net", bits, result["accuracy"])], result)
         print(f"{result['characters_seen']:,} characters. Run folder: {result['run']}")
         return 0
     rows = [
@@ -64,7 +65,7 @@ def run(verb: str, arguments: list[str], interrupted: Interrupt) -> int:
     ]
     if result["entropy_rate"] is not None:
         rows.append(["entropy rate of the source", f"{result['entropy_rate']:.3f}", ""])
-    print_table(f"{result['corpus']}, held out", ["", "bits per character", "accuracy"], rows)
+    print_figures(f"{result['corpus']}, held out", rows, result)
     print(f"\nA sample:\n\n{sample_of(result['run'])}\n")
     print(f"{result['seconds']:.0f} seconds in all. Run folder: {result['run']}")
     for sentence in advice(Path(result["run"]), config, result):

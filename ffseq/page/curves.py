@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from html import escape
 from typing import Any
@@ -12,10 +11,10 @@ from ffseq.page.charts import Curve, Level, chart
 Lines = list[dict[str, Any]]
 
 
-def bits_chart(log: Lines, floors: dict[str, Any] | None, entropy_rate: float | None, symbols: int) -> str:
+def bits_chart(log: Lines, floors: dict[str, Any] | None, entropy_rate: float | None, ignorance: float) -> str:
     """Bits per character of training and validation text, beside the floors; empty where nothing was logged.
 
-    symbols: V; what is far above the log2 V bits of a net that knows nothing is drawn at the upper edge.
+    ignorance: bits per character of a net that knows nothing; what is far above that is drawn at the upper edge.
     """
     curves = [
         Curve("training, with dropout", "other", _points(log, "train_bits_per_character")),
@@ -34,7 +33,7 @@ def bits_chart(log: Lines, floors: dict[str, Any] | None, entropy_rate: float | 
         levels.append(Level("entropy rate of the source", "limit", entropy_rate))
     return chart(
         "Bits per character while the net learned", curves, levels, across=_axis(log), up="bits per character",
-        highest=1.25 * math.log2(symbols),
+        highest=1.25 * ignorance,
     )  # fmt: skip
 
 

@@ -31,7 +31,8 @@ _PLACES = frozenset({"out_dir", "resume"})
 class Content:
     """All that a page shows.
 
-    figures: as `ffseq train` or `ffseq evaluate` give them, or None; floors: likewise; entropy_rate: of the source, in
+    symbols: V; density: symbols per character of the held-out text. figures: as `ffseq train` or `ffseq evaluate` give
+    them, or None; floors: likewise; entropy_rate: of the source, in
     bits per symbol, where known; log: lines of log.jsonl; samples: (when, text); settings: (option, value, default) of
     those that differ; passage: of the held-out text, or None; missing: sentences about what is not there, and why.
     """
@@ -43,6 +44,7 @@ class Content:
     layers: tuple[str, ...]
     parameters: int
     symbols: int
+    density: float
     options: dict[str, Any]
     corpus: str | None
     split_rule: str | None
@@ -118,6 +120,7 @@ def gather(
         layers=tuple(layer_names(network)),
         parameters=network.parameter_count(),
         symbols=len(network.alphabet),
+        density=1.0 if part is None else part.symbols / part.characters,
         options=options,
         corpus=text.name if text is not None else (figures or {}).get("corpus"),
         split_rule=text.split_rule if text is not None else None,

@@ -16,6 +16,7 @@ from ffseq.page.curves import bits_chart, goodness_charts
 from ffseq.page.gather import Content
 from ffseq.page.reading import embedded, passage_data, passage_html
 from ffseq.page.symbols import in_text
+from ffseq.pieces import BOUND
 from ffseq.progress import duration
 
 #: Stands in the first lines of every page, and tells it from other files.
@@ -110,11 +111,14 @@ def _figures(content: Content) -> str:
         name = f"Kneser-Ney, order {best['order']}, discount {best['discount']:g}"
         rows.append((name, best["bits_per_character"], best["accuracy"]))
         rows.append(("unigram", floors["unigram"]["bits_per_character"], floors["unigram"]["accuracy"]))
+        if (single := floors.get("kneser_ney_characters")) is not None:
+            rows.append(("Kneser-Ney by single characters", single["bits_per_character"], single["accuracy"]))
     if content.entropy_rate is not None:
         rows.append(("entropy rate of the source", content.entropy_rate, None))
     if not rows:
         return ""
-    rows.append((f"all {content.symbols} symbols alike", math.log2(content.symbols), 1 / content.symbols))
+    alike = math.log2(content.symbols) * content.density
+    rows.append((f"all {content.symbols} symbols alike", alike, 1 / content.symbols))
     most = max(value for _, value, _ in rows if value is not None)
     body = "".join(
         f'<tr{" class=own" if number == 0 and bits is not None else ""}><th scope="row">{escape(name)}</th>'
@@ -130,7 +134,8 @@ def _figures(content: Content) -> str:
     return _section(
         "How well it predicts",
         "Each held-out character is predicted once, from the text before it: the fewer bits it costs, the better. "
-        "Kneser-Ney and unigram are counting models of the same training text.",
+        "Kneser-Ney and unigram are counting models of the same training text."
+        + (f" {BOUND}" if figures.get("upper_bound") else ""),
         table,
     )
 
@@ -153,7 +158,7 @@ def _curves(content: Content) -> str:
         "How it learned",
         "Bits per character of the batches it learned from, and of validation text, which it did not learn; the level "
         "lines are what counting reaches on held-out text, and, where that is known, what nobody can go below.",
-        bits_chart(content.log, content.floors, content.entropy_rate, content.symbols),
+        bits_chart(content.log, content.floors, content.entropy_rate, content.density * math.log2(content.symbols)),
     )
 
 

@@ -48,9 +48,14 @@ def _space(character: str) -> str | None:
 
 def names(alphabet: Alphabet, symbols: Sequence[int]) -> list[str]:
     """What each symbol is called in a list of candidates."""
-    if alphabet.kind == "bytes":
-        return [by_itself(chr(one)) if one < 0x80 else f"byte {one:02X}" for one in symbols]
-    return [by_itself(alphabet.decode([one])) for one in symbols]
+    return [
+        _name(alphabet.utf8([one])) if alphabet.is_bytewise else by_itself(alphabet.decode([one])) for one in symbols
+    ]
+
+
+def _name(data: bytes) -> str:
+    """The name of whole characters, or of a byte that is a part of one."""
+    return f"byte {data[0]:02X}" if len(data) == 1 and data[0] >= 0x80 else by_itself(data.decode("utf-8"))
 
 
 def cells(alphabet: Alphabet, symbols: Sequence[int]) -> list[str]:
@@ -58,17 +63,17 @@ def cells(alphabet: Alphabet, symbols: Sequence[int]) -> list[str]:
 
     The first byte of a character shows all of it, the others are dots; bytes of one that is cut off show their code.
     """
-    if alphabet.kind != "bytes":
+    if not alphabet.is_bytewise:
         return [in_text(alphabet.decode([one])) for one in symbols]
     shown: list[str] = []
     while len(shown) < len(symbols):
-        rest = bytes(symbols[len(shown) : len(shown) + 4])
+        rest = symbols[len(shown) : len(shown) + 4]
         for length in range(1, len(rest) + 1):
             try:
-                shown += [in_text(rest[:length].decode("utf-8"))] + [CONTINUED] * (length - 1)
+                shown += [in_text(alphabet.utf8(rest[:length]).decode("utf-8"))] + [CONTINUED] * (length - 1)
                 break
             except UnicodeDecodeError:
                 continue
         else:
-            shown.append(f"‹{rest[0]:02X}›")
+            shown.append(f"‹{alphabet.utf8(rest[:1])[0]:02X}›")
     return shown
