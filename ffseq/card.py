@@ -33,7 +33,7 @@ _SPLITS = {
 
 _FLOORS = {
     "kneser_ney": "Kneser-Ney, order {order}",
-    "kneser_ney_characters": "Kneser-Ney by single characters, order {order}",
+    "kneser_ney_characters": "Kneser-Ney by characters, order {order}",
     "unigram": "unigram",
 }
 

@@ -48,7 +48,7 @@ def lossless(model: bytes) -> bytes:
     if IS_BYTE not in types:
         pieces += [_text(PIECE, _text(NAME, b"<0x%02X>" % byte) + _number(TYPE, IS_BYTE)) for byte in range(256)]
     trainer = [of for one in found if one.number == TRAINER for of in fields(one.content)]
-    kept = [of.whole for of in trainer if of.number not in (INPUT, PREFIX, SEEDS)]
+    kept = [of.whole for of in trainer if of.number not in (INPUT, PREFIX, SEEDS, BYTE_FALLBACK)]
     escape = [
         of.value for one in found if one.number == NORMALISER for of in fields(one.content) if of.number == ESCAPE
     ]

@@ -15,7 +15,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -46,7 +46,7 @@ class Pieces:
     Those that no text has (unknown, control and unused ones) are left out, the others numbered from 0 as they stand.
     """
 
-    model: bytes
+    model: bytes = field(repr=False)
 
     @classmethod
     def of(cls, model: bytes) -> Self:
@@ -75,8 +75,19 @@ class Pieces:
         """The symbols of a text without surrogates, (n,): the preferred segmentation."""
         parts = [part for one in sentences(text) for part in re.split(f"({SPACE})", one) if part]
         numbers = self._processor.encode(parts, out_type=int, num_threads=1)
-        spelled = (self._spelled_space if part == SPACE else one for part, one in zip(parts, numbers, strict=True))
-        return self._symbol_of[np.fromiter(itertools.chain.from_iterable(spelled), dtype=np.int64)]
+        size = len(self._symbol_of)
+        signs = [size + one for one in self._spelled]
+        found = np.fromiter(
+            itertools.chain.from_iterable(
+                signs if part == SPACE else one for part, one in zip(parts, numbers, strict=True)
+            ),
+            dtype=np.int64,
+        )
+        # A space that no piece has comes as the bytes of the sign for it: it is one byte.
+        first, second, third = (found == one for one in self._spelled)
+        space = np.flatnonzero(first[:-2] & second[1:-1] & third[2:])
+        found[space] = self._processor.piece_to_id("<0x20>")
+        return self._symbol_of[np.delete(found, np.concatenate([space + 1, space + 2])) % size]
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         return self  # nothing of it changes
@@ -100,7 +111,8 @@ class Pieces:
         return table
 
     @cached_property
-    def _spelled_space(self) -> list[int]:
+    def _spelled(self) -> list[int]:
+        """SentencePiece's numbers of the bytes of its sign for a space."""
         return [self._processor.piece_to_id(f"<0x{byte:02X}>") for byte in SPACE.encode()]
 
 

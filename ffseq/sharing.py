@@ -46,6 +46,8 @@ def without_paths(config: dict[str, Any]) -> dict[str, Any]:
     config = json.loads(json.dumps(config))
     if "options" in config:
         config["options"] |= {"out_dir": None, "resume": None, "corpus": _named(config["options"]["corpus"])}
+        if config["options"].get("pieces.model") is not None:
+            config["options"]["pieces.model"] = Path(config["options"]["pieces.model"]).name
     if "corpus" in config:
         config["corpus"]["source"] = _named(config["corpus"]["source"])
     return config

@@ -123,7 +123,7 @@ def print_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
 
 def bits_title(upper_bound: bool) -> str:
     """The title of a column of bits per character."""
-    return "bits per character (upper bound)" if upper_bound else "bits per character"
+    return "bits per character\n(upper bound)" if upper_bound else "bits per character"
 
 
 def print_figures(title: str, rows: list[list[str]], result: dict[str, Any]) -> None:
@@ -145,7 +145,7 @@ def floor_rows(floors: dict[str, Any] | None) -> list[list[str]]:
         figures_row("unigram", unigram["bits_per_character"], unigram["accuracy"]),
     ]
     if (single := floors.get("kneser_ney_characters")) is not None:
-        name = f"Kneser-Ney by single characters, order {single['order']}"
+        name = f"Kneser-Ney by characters, order {single['order']}"
         rows.append(figures_row(name, single["bits_per_character"], single["accuracy"]))
     return rows
 

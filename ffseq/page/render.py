@@ -112,7 +112,7 @@ def _figures(content: Content) -> str:
         rows.append((name, best["bits_per_character"], best["accuracy"]))
         rows.append(("unigram", floors["unigram"]["bits_per_character"], floors["unigram"]["accuracy"]))
         if (single := floors.get("kneser_ney_characters")) is not None:
-            rows.append(("Kneser-Ney by single characters", single["bits_per_character"], single["accuracy"]))
+            rows.append(("Kneser-Ney by characters", single["bits_per_character"], single["accuracy"]))
     if content.entropy_rate is not None:
         rows.append(("entropy rate of the source", content.entropy_rate, None))
     if not rows:
