@@ -41,7 +41,7 @@ def learn_literal(
     layers = literal_layers(network)
     batch, size = len(targets), len(network.alphabet)
     none = torch.full_like(targets, size)[None]
-    neutral = [one for _, _, one in passes(network, contexts, none, drop, random)]
+    neutral = [one for _, _, one in upward_with(network, contexts, none, drop, random)]
     logits = torch.stack([it.logits(one) for it, one in zip(layers, neutral, strict=True) if it.is_read]).sum(0)
     log_q = torch.log_softmax(logits, 1)
     residual = torch.exp(log_q).neg_().scatter_add_(1, targets[:, None], torch.ones_like(log_q[:, :1])) / batch
@@ -63,7 +63,7 @@ def learn_literal(
     readers = layers[0].readers(contexts)
     theta = threshold_of(network, learning)
     goodness = []
-    for number, (layer, below, activity) in enumerate(passes(network, contexts, slots, drop, random)):
+    for number, (layer, below, activity) in enumerate(upward_with(network, contexts, slots, drop, random)):
         own = layer.row_goodness(activity).view(slots.shape)
         goodness.append(own)
         if active not in (None, number):
@@ -77,7 +77,7 @@ def learn_literal(
     return Update(changes, bits, correct, every[:, 0].mean(1), every[:, 1:].mean((1, 2)), logits)
 
 
-def passes(
+def upward_with(
     network: SequenceNetwork,
     contexts: Tensor,
     slots: Tensor,
@@ -119,7 +119,7 @@ def candidate_goodness(network: SequenceNetwork, contexts: Tensor, *, layers: in
     """Goodness of every candidate, summed over the first `layers` layers, float32 (B, V): V passes, no dropout."""
     slots = torch.arange(len(network.alphabet), device=contexts.device)[:, None].expand(-1, len(contexts))
     total = torch.zeros(slots.shape, device=contexts.device)
-    for number, (layer, _, activity) in enumerate(passes(network, contexts, slots), start=1):
+    for number, (layer, _, activity) in enumerate(upward_with(network, contexts, slots), start=1):
         total = total + layer.row_goodness(activity).view(slots.shape)
         if number == layers:
             break

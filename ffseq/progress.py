@@ -8,7 +8,7 @@ import os
 import shutil
 import sys
 import time
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Self, TextIO
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -29,7 +29,8 @@ def duration(seconds: float) -> str:
 class Progress:
     """Writes progress for people. With quiet=True it writes nothing.
 
-    Progress is not the work: where nobody can read it any more (a closed pipe, a full disk), it falls silent.
+    Progress is not the work: where nobody can read it any more (a closed pipe, a full disk), it falls silent. As a
+    context it takes away its line, or ends its table, when the work does.
     """
 
     def __init__(self, *, quiet: bool = False, stream: TextIO | None = None, plain_interval: float = 5.0) -> None:
@@ -40,6 +41,14 @@ class Progress:
         self._last = 0.0
         self._width = 0
         self._table: Live | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """The work is over, or failed: what is written now begins a line."""
+        self.close()
+        self.end()
 
     @property
     def draws(self) -> bool:

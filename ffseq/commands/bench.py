@@ -37,7 +37,8 @@ def run(verb: str, arguments: list[str], interrupted: Interrupt) -> int:
     if not 0 < options["seconds"] < 3600:
         raise UsageError(f"--seconds has to be above 0 and below 3600, got {options['seconds']:g}")
     folder = Path(options["out_dir"] or f"runs/bench-{datetime.now():%Y%m%d-%H%M%S}")
-    result = _measured(only, options, make_progress(options).status)
+    with make_progress(options) as progress:
+        result = _measured(only, options, progress.status)
     folder.mkdir(parents=True, exist_ok=True)
     if "nets" in only or "memory" in only:
         from ffseq.report import plot_bench

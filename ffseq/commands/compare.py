@@ -81,7 +81,8 @@ def run(verb: str, arguments: list[str], interrupted: Interrupt) -> int:
         config, corpus, folder, methods=methods, seeds=seeds, search=search, progress=progress, interrupted=interrupted
     )
     try:
-        rows = list(comparison.rows()) + floor_rows(corpus, corpus_floors(corpus, progress=progress.status))
+        with progress:
+            rows = list(comparison.rows()) + floor_rows(corpus, corpus_floors(corpus, progress=progress.status))
     except Interrupted as stop:
         raise Interrupted(f"{stop}; the same command goes on from there") from None
     result: dict[str, Any] = {

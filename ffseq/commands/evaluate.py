@@ -68,22 +68,23 @@ def run(verb: str, arguments: list[str], interrupted: Interrupt) -> int:
     options = parse(parser, arguments)
     from ffseq.scoring import evaluate
 
-    result = evaluate(
-        options["run"],
-        options["corpus"],
-        split=options["split"],
-        split_rule=options["split_rule"],
-        corpus_split=options["corpus_split"],
-        unknown=options["unknown"],
-        black_box=options["black_box"],
-        learn_on=options["learn_on"],
-        by=options["by"],
-        floors=options["floors"],
-        threads=options["threads"],
-        device=options["device"],
-        dtype=options["dtype"],
-        progress=make_progress(options),
-    )
+    with make_progress(options) as progress:
+        result = evaluate(
+            options["run"],
+            options["corpus"],
+            split=options["split"],
+            split_rule=options["split_rule"],
+            corpus_split=options["corpus_split"],
+            unknown=options["unknown"],
+            black_box=options["black_box"],
+            learn_on=options["learn_on"],
+            by=options["by"],
+            floors=options["floors"],
+            threads=options["threads"],
+            device=options["device"],
+            dtype=options["dtype"],
+            progress=progress,
+        )
     if options["json"]:
         print_json(result)
         return 0

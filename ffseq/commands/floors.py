@@ -49,7 +49,8 @@ def run(verb: str, arguments: list[str], interrupted: Interrupt) -> int:
         split_rule=options["split_rule"],
         split=options["split"],
     )
-    result = corpus_floors(corpus, progress=make_progress(options).status)
+    with make_progress(options) as progress:
+        result = corpus_floors(corpus, progress=progress.status)
     if options["json"]:
         print_json(result)
     else:

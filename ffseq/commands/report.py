@@ -39,25 +39,24 @@ def run(verb: str, arguments: list[str], interrupted: Interrupt) -> int:
     resolve_run(Path(options["run"]))  # without a run there is no place for its page
     path = Path(options["out"]) if options["out"] is not None else Path(options["run"]) / "report.html"
     _check_writable(path)
-    progress = make_progress(options)
-    content = gather(
-        options["run"],
-        options["corpus"],
-        passage=options["passage"],
-        start=options["from"],
-        floors=options["floors"],
-        seed=options["seed"],
-        threads=options["threads"],
-        device=options["device"],
-        dtype=options["dtype"],
-        progress=progress,
-    )
+    with make_progress(options) as progress:
+        content = gather(
+            options["run"],
+            options["corpus"],
+            passage=options["passage"],
+            start=options["from"],
+            floors=options["floors"],
+            seed=options["seed"],
+            threads=options["threads"],
+            device=options["device"],
+            dtype=options["dtype"],
+            progress=progress,
+        )
     written = page(content).encode("utf-8", "backslashreplace")  # a file name may hold bytes that are no text
     try:
         replace_file(path, written)
     except OSError as error:
         raise FfseqError(f"cannot write {path}: {error.strerror}") from error
-    progress.end()
     result = _told(path, len(written), content)
     if options["json"]:
         print_json(result)

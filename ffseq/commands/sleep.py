@@ -67,11 +67,13 @@ def run(verb: str, arguments: list[str], interrupted: Interrupt) -> int:
     config = resolved(config, corpus.train.symbols)
     folder = Path(config.run.out_dir or "runs/sleep-" + re.sub(r"[^\w.-]", "-", corpus.name))
     folder.mkdir(parents=True, exist_ok=True)
-    separation = Separation(config, corpus, folder, plan, progress=make_progress(options), interrupted=interrupted)
+    progress = make_progress(options)
+    separation = Separation(config, corpus, folder, plan, progress=progress, interrupted=interrupted)
     try:
-        reference = separation.reference() if plan.lengths else None
-        rows = separation.curve(reference) if reference is not None else []
-        deprivation = separation.deprivation() if plan.deprivation else []
+        with progress:
+            reference = separation.reference() if plan.lengths else None
+            rows = separation.curve(reference) if reference is not None else []
+            deprivation = separation.deprivation() if plan.deprivation else []
     except Interrupted as stop:
         raise Interrupted(f"{stop}; the same command goes on from there") from None
     result = _result(rows, reference, deprivation) | {

@@ -43,11 +43,11 @@ def run(verb: str, arguments: list[str], interrupted: Interrupt) -> int:
     from ffseq.runs import train
     from ffseq.scoring import sample_of
 
-    progress = make_progress(options)
-    interrupted.draws = lambda: progress.draws
     as_json = options["json"]
     config = from_flat({k: v for k, v in options.items() if k not in ("json", "quiet", "preset")})
-    result = train(config, preset=options["preset"], progress=progress, interrupted=interrupted)
+    with make_progress(options) as progress:
+        interrupted.draws = lambda: progress.draws
+        result = train(config, preset=options["preset"], progress=progress, interrupted=interrupted)
     if not result:  # one of a team, and not the one that reports
         return 0
     if as_json:
