@@ -32,7 +32,7 @@ from ffseq.segments import Segments, leading
 from ffseq.trackers import Told, tell
 
 if TYPE_CHECKING:
-    from ffseq.training import State
+    from ffseq.kept import State
 
 #: Validation symbols scored in one evaluation during training, at most.
 VALIDATION_SYMBOLS = 200_000

@@ -9,7 +9,6 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,18 +19,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ffseq.baselines.twin import backpropagate
-from ffseq.checkpoint import Checkpoint, save_checkpoint
+from ffseq.checkpoint import Checkpoint
 from ffseq.config import ROLLOUTS, TrainConfig, source_of
 from ffseq.corpus import Corpus
-from ffseq.errors import FfseqError
+from ffseq.kept import State, restore_run, save_run
 from ffseq.learning import Update, learn
 from ffseq.literal import learn_literal
 from ffseq.means import Means
 from ffseq.monitor import Monitor
 from ffseq.network import SequenceNetwork
 from ffseq.nights import Nights
-from ffseq.optim import apply_changes, make_optimisers, rate_at, restore_state, state_tensors
-from ffseq.options import to_flat
+from ffseq.optim import apply_changes, make_optimisers, rate_at
 from ffseq.parallel import Decision, Team
 from ffseq.phases import Moment, moments
 from ffseq.pipeline import Pipeline, weights_of
@@ -41,21 +39,6 @@ from ffseq.readout import frequencies, known_temperature, set_readout
 from ffseq.rollouts import Rollouts
 from ffseq.segments import Segment, Segments
 from ffseq.windows import batch_at
-
-
-@dataclass
-class State:
-    """Where a run is. `seconds` counts learning time over all its sittings, `read` the updates that had real text."""
-
-    step: int = 0
-    seconds: float = 0.0
-    best_bits: float | None = None
-    validation_bits: float | None = None
-    read: int = 0
-
-    def symbols_seen(self, batch_size: int) -> int:
-        """Symbols of real text that were learned, each as often as it was."""
-        return self.read * batch_size
 
 
 class Trainer:
@@ -170,59 +153,13 @@ class Trainer:
 
     def save(self, name: str) -> None:
         """Write the checkpoint `best` (weights only) or `last` (with all that is needed to go on)."""
-        if not self.leads:
-            return
-        self.monitor.check(self.state, self.means)
-        state: dict[str, Any] | None = None
-        tensors: dict[str, Tensor] | None = None
-        if name == "last":
-            state = asdict(self.state) | {"means": self.means.to_json()}
-            tensors = state_tensors(self.optimisers) if self.pipeline is None else dict(self.pipeline.gathered)
-            if self.nights is not None:
-                tensors |= self.nights.tensors()
-            if self.rollouts is not None:
-                tensors |= self.rollouts.tensors()
-            if self.shown is not self.network:
-                tensors |= {
-                    f"weights.{key}": value
-                    for key, value in self.network.state_dict().items()
-                    if not key.startswith("memory.")
-                }
-        save_checkpoint(
-            self.folder / name,
-            config=self._description(),
-            model=self.shown.state_dict(),
-            alphabet=self.corpus.alphabet.to_json(),
-            trainer_state=state,
-            trainer_tensors=tensors,
-        )
+        if self.leads:
+            self.monitor.check(self.state, self.means)
+            save_run(self, name)
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Go on from a checkpoint written by `save("last")`."""
-        if checkpoint.trainer_state is None or checkpoint.trainer_tensors is None:
-            raise FfseqError(
-                f"{checkpoint.path} cannot be resumed: it holds weights only. Resume from the run's last/ checkpoint."
-            )
-        state = dict(checkpoint.trainer_state)
-        means = Means.from_json(state.pop("means"), self.network.prior.device)
-        self.state = State(**state)
-        if self.leads:  # the others of a pipeline do not have all of them
-            self.means = means
-        self.shown.load_state_dict(checkpoint.model)
-        tensors = dict(checkpoint.trainer_tensors)
-        if self.shown is not self.network:
-            prefix = "weights."
-            weights = {key[len(prefix) :]: tensors.pop(key) for key in list(tensors) if key.startswith(prefix)}
-            shared = {key: value for key, value in checkpoint.model.items() if key.startswith("memory.")}
-            self.network.load_state_dict(weights | shared)
-        if self.pipeline is not None:
-            tensors = self.pipeline.own(tensors)
-        restore_state(self.optimisers, tensors)
-        if self.nights is not None:
-            self.nights.restore(tensors)
-        if self.rollouts is not None:
-            self.rollouts.restore(tensors, self.network.prior.device)
-        self.moments = moments(self.config.phases, self.state.step)
+        restore_run(self, checkpoint)
 
     def _update(self, moment: Moment, rate: float) -> Update:
         if self.nights is None or moment.phase == "interleaved":
@@ -319,21 +256,3 @@ class Trainer:
         self.stop -= held_back
         self.progress.say(f"  the last {held_back:,} training symbols are held back to fit the temperature")
         return self.segments.within(self.stop, self.stop + held_back)
-
-    def _description(self) -> dict[str, Any]:
-        """What config.json says: everything needed to build the net again and to repeat the run."""
-        return {
-            "format": "ffseq",
-            "network": asdict(self.config.network),
-            "options": to_flat(self.config),
-            "corpus": {
-                "name": self.corpus.name,
-                "source": self.config.text.corpus,
-                "split": self.config.text.split,
-                "content_sha256": self.corpus.content_sha256,
-                "split_rule": self.corpus.split_rule,
-            },
-            "step": self.state.step,
-            "characters_seen": self.characters_seen,
-            "validation_bits_per_character": self.state.validation_bits,
-        }

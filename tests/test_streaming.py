@@ -58,7 +58,7 @@ def test_each_character_is_predicted_before_it_is_learned(stack: str, text: str,
     assert first["characters_seen"] == 10
     whole = go(text, tmp_path / "whole", stack=stack)
     assert whole["characters_seen"] == len(TEXT)
-    assert whole["recent_bits_per_symbol"] < whole["prequential_bits_per_character"] < 2.0
+    assert whole["recent_bits_per_character"] < whole["prequential_bits_per_character"] < 2.0
     assert whole["accuracy"] > 0.5
 
 

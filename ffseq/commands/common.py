@@ -129,9 +129,9 @@ def bits_title(upper_bound: bool) -> str:
 def print_figures(title: str, rows: list[list[str]], result: dict[str, Any]) -> None:
     """A table of bits per character and accuracy, and below it what its first row is per byte of the text."""
     print_table(title, ["", bits_title(result["upper_bound"]), "accuracy"], rows)
-    print(
-        f"{rows[0][0]}: {result['bits_per_byte']:.3f} bits per byte. {BOUND if result['upper_bound'] else ''}".rstrip()
-    )
+    first = rows[0][0]
+    said = f"{first[0].upper()}{first[1:]} has {result['bits_per_byte']:.3f} bits per byte."
+    print(f"{said} {BOUND}" if result["upper_bound"] else said)
 
 
 def floor_rows(floors: dict[str, Any] | None) -> list[list[str]]:

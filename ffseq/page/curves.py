@@ -19,7 +19,7 @@ def bits_chart(log: Lines, floors: dict[str, Any] | None, entropy_rate: float | 
     curves = [
         Curve("training, with dropout", "other", _points(log, "train_bits_per_character")),
         Curve("validation", "main", _points(log, "validation_bits_per_character")),
-        Curve("of late, before each was learned", "other", _points(log, "recent_bits_per_symbol")),
+        Curve("of late, before each was learned", "other", _points(log, "recent_bits_per_character")),
         Curve("all, before each was learned", "main", _points(log, "prequential_bits_per_character")),
     ]
     levels = []
