@@ -234,11 +234,13 @@ class Comparison:
 
 def floor_rows(corpus: Corpus, floors: dict[str, Any]) -> list[dict[str, Any]]:
     """The counting models as rows of the same table."""
-    order = floors["kneser_ney"]["order"]
-    return [
-        _still(corpus, "kneser_ney", f"Kneser-Ney, order {order}", floors["kneser_ney"]),
-        _still(corpus, "unigram", "unigram", floors["unigram"]),
+    names = {"kneser_ney": "Kneser-Ney", "kneser_ney_characters": "Kneser-Ney by characters"}
+    counting = [
+        _still(corpus, kind, f"{name}, order {floors[kind]['order']}", floors[kind])
+        for kind, name in names.items()
+        if kind in floors
     ]
+    return [*counting, _still(corpus, "unigram", "unigram", floors["unigram"])]
 
 
 def box_row(corpus: Corpus, kind: str, alone: dict[str, Any]) -> dict[str, Any]:

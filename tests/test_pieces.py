@@ -422,3 +422,22 @@ def test_pieces_are_shown_as_they_stand(models: dict[str, Alphabet]) -> None:
     assert cells(alphabet, cut) == ["‹E2›", "‹96›"]
     assert names(alphabet, [*cut, alphabet.encode(" the")[0]]) == ["byte E2", "byte 96", "␣the"]
     assert io.StringIO("".join(shown)).read()
+
+
+def test_a_comparison_has_the_counting_models_of_both_and_says_what_its_bits_are(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "text.txt"
+    path.write_text(TEXT)
+    net = ["--stack", "window", "--layers", "1", "--units", "8", "--batch_size", "32", "--block_size", "4"]
+    one = ["--methods", "ff-own-expected", "--seeds", "0", "--learning_rates", "1e-3", "--dropouts", "0.1"]
+    command = ["compare", str(path), *PIECES, *net, *one, "--max_iters", "8", "--threads", "1", "--dtype", "float32"]
+    command += ["--out_dir", str(tmp_path / "comparison")]
+    result = as_json(capsys, *command)
+    assert result["upper_bound"] is True
+    names = [row["name"] for row in result["rows"]]
+    assert names == ["ff-own-expected", "kneser-ney", "kneser-ney-characters", "unigram"]
+    learned, corpus = result["rows"][0], load_corpus(str(path), alphabet=PiecesConfig(size=90))
+    assert learned["characters_seen"] == round(8 * 32 * corpus.train.characters / corpus.train.symbols)
+    assert learned["multiplications"] % (8 * 32) == 0  # of symbols, not of characters
+    assert "upper bound" in told(capsys, *command)

@@ -146,7 +146,7 @@ def floor_rows(floors: dict[str, Any] | None) -> list[list[str]]:
     ]
     if (single := floors.get("kneser_ney_characters")) is not None:
         name = f"Kneser-Ney by characters, order {single['order']}"
-        rows.append(figures_row(name, single["bits_per_character"], single["accuracy"]))
+        rows.insert(1, figures_row(name, single["bits_per_character"], single["accuracy"]))
     return rows
 
 

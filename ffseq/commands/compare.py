@@ -12,6 +12,7 @@ from ffseq.commands.train import settings_by
 from ffseq.errors import UsageError, nearest
 from ffseq.interrupt import Interrupt
 from ffseq.options import from_flat
+from ffseq.pieces import BOUND
 
 OWN = ("methods", "seeds", "learning_rates", "dropouts", "search_share", "results")
 
@@ -88,6 +89,7 @@ def run(verb: str, arguments: list[str], interrupted: Interrupt) -> int:
     result: dict[str, Any] = {
         "corpus": corpus.name,
         "split_rule": corpus.split_rule,
+        "upper_bound": corpus.alphabet.is_bounding,
         "search": {"learning_rates": search.learning_rates, "dropouts": search.dropouts, "share": search.share},
         "options": {name: value for name, value in comparison.base.items() if name not in ("out_dir", "resume")},
         "plot": str(plot_comparison(folder / "comparison.png", rows)),
@@ -99,6 +101,8 @@ def run(verb: str, arguments: list[str], interrupted: Interrupt) -> int:
         print_json(result)
         return 0
     print_table(f"{corpus.name}, held out, {len(seeds)} seeds", _COLUMNS, [_cells(row) for row in rows])
+    if result["upper_bound"]:
+        print(BOUND)
     print(f"Plot: {result['plot']}")
     return 0
 

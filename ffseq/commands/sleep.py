@@ -13,6 +13,7 @@ from ffseq.errors import UsageError, nearest
 from ffseq.interrupt import Interrupt
 from ffseq.leaving import in_team
 from ffseq.options import GROUPS, LARGEST, NAMED, from_flat
+from ffseq.pieces import BOUND
 from ffseq.separation import MECHANISMS, Plan
 
 PARTS = ("curve", "deprivation")
@@ -79,6 +80,7 @@ def run(verb: str, arguments: list[str], interrupted: Interrupt) -> int:
     result = _result(rows, reference, deprivation) | {
         "corpus": corpus.name,
         "split_rule": corpus.split_rule,
+        "upper_bound": corpus.alphabet.is_bounding,
         "updates": plan.updates,
         "growing": plan.growing,
         "search": {"rates": plan.rates, "seed": plan.search_seed, "share": plan.search_share},
@@ -96,6 +98,8 @@ def run(verb: str, arguments: list[str], interrupted: Interrupt) -> int:
         print_table(title, columns, lines)
     if result["curve"]:
         print("relative: bits beside the interleaved net's; full: share of the updates in phases of the full length")
+    if result["upper_bound"]:
+        print(BOUND)
     print(f"Plot: {result['plot']}. Samples: {folder / 'samples'}")
     return 0
 
