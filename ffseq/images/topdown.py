@@ -1,0 +1,219 @@
+"""Nets with top-down connections, run on an image as on a video that stands still (Hinton, arXiv 2212.13345,
+section 3.4 and figure 3): the image at the bottom, a label at the top, and layers that see the one below and the one
+above, or the label.
+
+    a_l(t) = n(h_{l−1}(t−1)) W_l + n(h_{l+1}(t−1)) A_l + b_l        u_l(t) = ReLU(a_l(t))
+    h_l(t) = d h_l(t−1) + (1 − d) u_l(t)                             G_l = mean over some t of Σ_j u_lj(t)²
+
+n divides by the root mean square, d is the damping. The states begin with a single pass upward, with the neutral label.
+A layer learns from its own u, its own goodness and what it saw: no derivative goes through time or to another layer.
+
+Shape letters: B images, m labels of each, C classes, H units, L layers. Rows come label by label: row i·B + b.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from ffseq.goodness import normalised
+from ffseq.negatives import Negatives
+from ffseq.objective import signal
+
+#: Which layers move in an iteration: all at once, or the even ones and then the odd ones.
+Order = Literal["synchronous", "alternating"]
+
+
+class Connection(Protocol):
+    """How units see others: all of them (`Full`) or a local field (`ffseq.images.fields.Fields`)."""
+
+    @property
+    def hidden(self) -> int:
+        """H, the units that see."""
+
+    def windows(self, below: Tensor) -> Tensor:
+        """What is seen of activities (B, I), as `product` and `change` want it."""
+
+    def weights(self, generator: torch.Generator) -> Tensor:
+        """Weights with which inputs of a mean square of one give pre-activities of one."""
+
+    def product(self, windows: Tensor, weight: Tensor) -> Tensor:
+        """x W (B, H)."""
+
+    def change(self, windows: Tensor, delta: Tensor, out: Tensor, *, add: bool = False) -> None:
+        """ΔW = xᵀδ into `out`, or added to it; delta: δ (B, H)."""
+
+
+@dataclass(frozen=True)
+class Full:
+    """Units that see all of so many inputs."""
+
+    inputs: int
+    hidden: int
+
+    def windows(self, below: Tensor) -> Tensor:
+        """All that there is (B, I)."""
+        return below
+
+    def weights(self, generator: torch.Generator) -> Tensor:
+        """Weights (I, H)."""
+        return torch.randn(self.inputs, self.hidden, generator=generator) / math.sqrt(self.inputs)
+
+    def product(self, windows: Tensor, weight: Tensor) -> Tensor:
+        """x W (B, H) of x (B, I)."""
+        return windows @ weight
+
+    def change(self, windows: Tensor, delta: Tensor, out: Tensor, *, add: bool = False) -> None:
+        """ΔW = xᵀδ into `out` (I, H) float32, or added to it."""
+        if windows.dtype != torch.float32:
+            product = windows.t().contiguous() @ delta
+            out.add_(product) if add else out.copy_(product)
+        elif add:
+            out.addmm_(windows.t(), delta)
+        else:
+            torch.mm(windows.t(), delta, out=out)
+
+
+class TopDownLayer(nn.Module):
+    """Weights from below (`weight`) and from above (`above`; of the top layer: (C, H), a row for each class), biases
+    (H,), all float32 without gradients, and the running mean (H,) of the positives' activity.
+
+    from_above: None for the top layer; strength: size of the first weights from above, as a share of those from below.
+    """
+
+    running_mean: Tensor
+
+    def __init__(
+        self,
+        from_below: Connection,
+        from_above: Connection | None,
+        classes: int,
+        strength: float,
+        generator: torch.Generator,
+    ) -> None:
+        super().__init__()
+        self.from_below, self.from_above = from_below, from_above
+        units = from_below.hidden
+        self.weight = nn.Parameter(from_below.weights(generator), requires_grad=False)
+        label = torch.randn(classes, units, generator=generator) if from_above is None else None
+        above = from_above.weights(generator) if from_above is not None else label
+        assert above is not None
+        self.above = nn.Parameter(above * strength, requires_grad=False)
+        self.bias = nn.Parameter(torch.zeros(units), requires_grad=False)
+        self.register_buffer("running_mean", torch.zeros(units))
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a layer saw and did in an iteration: windows from below (None: the image) and above (None: the label), and
+    u (m·B, H).
+    """
+
+    below: Tensor | None
+    above: Tensor | None
+    units: Tensor
+
+
+class TopDown:
+    """Runs layers on images. weights: for each layer its weights by name, in the type of the products."""
+
+    def __init__(self, layers: Sequence[TopDownLayer], damping: float, order: Order = "synchronous") -> None:
+        self.layers, self.damping, self.order = list(layers), damping, order
+
+    def upward(self, image: Tensor, weights: Sequence[dict[str, Tensor]]) -> list[Tensor]:
+        """The states (B, H) of all layers after one pass upward, with the neutral label; image: what the first layer
+        gets from it, `from_image`.
+        """
+        states: list[Tensor] = []
+        for number, layer in enumerate(self.layers):
+            if number == 0:
+                pre = image.clone()
+            else:
+                below = layer.from_below.windows(normalised(states[-1]))
+                pre = layer.from_below.product(below, weights[number]["weight"]).add_(weights[number]["bias"])
+            if layer.from_above is None:
+                pre.add_(weights[number]["above"].mean(0))
+            states.append(pre.relu_())
+        return states
+
+    def from_image(self, windows: Tensor, weights: Sequence[dict[str, Tensor]]) -> Tensor:
+        """x W + b of the first layer (B, H), the same in all iterations and for all labels."""
+        return self.layers[0].from_below.product(windows, weights[0]["weight"]).add_(weights[0]["bias"])
+
+    def iterations(
+        self, image: Tensor, states: Sequence[Tensor], codes: Tensor, weights: Sequence[dict[str, Tensor]]
+    ) -> Iterator[list[Seen]]:
+        """What every layer sees and does, iteration by iteration, without end.
+
+        image: (B, H) as `from_image` gives it; states: (B, H) of every layer at the beginning; codes: (m, B) int64, the
+        labels at the top.
+        """
+        many = len(codes)
+        label = weights[-1]["above"][codes.flatten()].add_(weights[-1]["bias"])
+        image = image.repeat(many, 1)
+        held = [state.repeat(many, 1) for state in states]
+        numbers = range(len(held))
+        turns = [numbers] if self.order == "synchronous" else [numbers[::2], numbers[1::2]]
+        while True:
+            seen: dict[int, Seen] = {}
+            for turn in turns:
+                shown = {near: normalised(held[near]) for near in self._neighbours(turn)}
+                seen |= {number: self._step(number, shown, image, label, weights[number]) for number in turn}
+                for number in turn:
+                    held[number] = torch.lerp(seen[number].units, held[number], self.damping)
+            yield [seen[number] for number in numbers]
+
+    def _neighbours(self, turn: Sequence[int]) -> set[int]:
+        return {near for one in turn for near in (one - 1, one + 1) if 0 <= near < len(self.layers)}
+
+    def _step(
+        self, number: int, shown: dict[int, Tensor], image: Tensor, label: Tensor, weights: dict[str, Tensor]
+    ) -> Seen:
+        layer = self.layers[number]
+        below = above = None
+        pre = image
+        if number:
+            below = layer.from_below.windows(shown[number - 1])
+            pre = layer.from_below.product(below, weights["weight"])
+        if layer.from_above is None:
+            pre = pre + label
+        else:
+            above = layer.from_above.windows(shown[number + 1])
+            pre = layer.from_above.product(above, weights["above"]).add_(pre)
+            if number:
+                pre.add_(weights["bias"])
+        return Seen(below, above, pre.relu_())
+
+
+def pair_signal(
+    objective: Literal["threshold", "difference"],
+    goodness: Tensor,
+    *,
+    threshold: float,
+    temperature: float,
+    low: bool = False,
+) -> Tensor:
+    """s = −∂loss/∂G (2, B) float32, averaged over the batch, from the goodness (2, B) of positives and negatives.
+
+    The losses, with G₊ and G₋ of the same image: threshold T log(1 + exp((θ − G₊)/T)) + T log(1 + exp((G₋ − θ)/T));
+    difference: T log(1 + exp((G₋ − G₊)/T)) (SymBa, arXiv 2303.08418). low: positives are to have the lower sum of
+    squares, so G is minus that, and θ too.
+
+    >>> pair_signal("difference", torch.tensor([[1.0], [1.0]]), threshold=0.0, temperature=1.0)
+    tensor([[ 0.5000],
+            [-0.5000]])
+    """
+    count = goodness.shape[1]
+    sign = -1.0 if low else 1.0
+    scores = goodness.t() * (sign / temperature)
+    first = torch.zeros(count, dtype=torch.long, device=scores.device)
+    negative = torch.tensor([[0.0, 1.0]], device=scores.device).expand(count, 2)
+    found, _ = signal(
+        objective, scores, first, Negatives(negative, None), threshold=sign * threshold / temperature, alpha=1.0
+    )
+    return found.t() * (sign / count)
