@@ -12,6 +12,7 @@ Shape letters: B rows, H units, P tiles, F numbers in a window, M units of a til
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -114,19 +115,18 @@ class Fields:
         """x W (B, H) of windows x (P, B, F) and weights (P, F, M), each tile with its own."""
         return self.spread(torch.bmm(windows, weight))
 
-    def change(self, windows: Tensor, delta: Tensor, out: Tensor, *, add: bool = False) -> None:
-        """ΔW = xᵀδ of every tile, nothing outside a unit's own field, into `out` (P, F, M) float32, or added to it.
+    def change(self, windows: Sequence[Tensor], deltas: Sequence[Tensor], out: Tensor) -> None:
+        """ΔW = Σ xᵀδ of every tile, nothing outside a unit's own field, into `out` (P, F, M) float32.
 
-        windows: (P, B, F); delta: δ (B, H).
+        windows and deltas: pairs of x (P, B, F) and δ (B, H).
         """
-        factors = windows.transpose(1, 2), self.gathered(delta)
-        if windows.dtype != torch.float32:
-            product = torch.bmm(*factors)
-            out.add_(product) if add else out.copy_(product)
-        elif add:
-            out.baddbmm_(*factors)
-        else:
-            torch.bmm(*factors, out=out)
+        out.zero_()
+        for seen, delta in zip(windows, deltas, strict=True):
+            factors = seen.transpose(1, 2), self.gathered(delta)
+            if seen.dtype == torch.float32:
+                out.baddbmm_(*factors)
+            else:
+                out.add_(torch.bmm(*factors))
         if self.mask is not None:
             out.mul_(self.mask.to(out.device))
 

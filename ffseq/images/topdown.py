@@ -45,8 +45,8 @@ class Connection(Protocol):
     def product(self, windows: Tensor, weight: Tensor) -> Tensor:
         """x W (B, H)."""
 
-    def change(self, windows: Tensor, delta: Tensor, out: Tensor, *, add: bool = False) -> None:
-        """ΔW = xᵀδ into `out`, or added to it; delta: δ (B, H)."""
+    def change(self, windows: Sequence[Tensor], deltas: Sequence[Tensor], out: Tensor) -> None:
+        """ΔW = Σ xᵀδ into `out`, over pairs of what was seen and δ (B, H)."""
 
 
 @dataclass(frozen=True)
@@ -68,15 +68,15 @@ class Full:
         """x W (B, H) of x (B, I)."""
         return windows @ weight
 
-    def change(self, windows: Tensor, delta: Tensor, out: Tensor, *, add: bool = False) -> None:
-        """ΔW = xᵀδ into `out` (I, H) float32, or added to it."""
-        if windows.dtype != torch.float32:
-            product = windows.t().contiguous() @ delta
-            out.add_(product) if add else out.copy_(product)
-        elif add:
-            out.addmm_(windows.t(), delta)
-        else:
-            torch.mm(windows.t(), delta, out=out)
+    def change(self, windows: Sequence[Tensor], deltas: Sequence[Tensor], out: Tensor) -> None:
+        """ΔW = Σ xᵀδ into `out` (I, H) float32, over pairs of inputs and δ."""
+        out.zero_()
+        for seen, delta in zip(windows, deltas, strict=True):
+            if seen.dtype == torch.float32:
+                out.addmm_(seen.t(), delta)
+            else:
+                # A product with a turned factor costs twice a plain one in bfloat16.
+                out.add_(seen.t().contiguous() @ delta)
 
 
 class TopDownLayer(nn.Module):
@@ -214,6 +214,6 @@ def pair_signal(
     first = torch.zeros(count, dtype=torch.long, device=scores.device)
     negative = torch.tensor([[0.0, 1.0]], device=scores.device).expand(count, 2)
     found, _ = signal(
-        objective, scores, first, Negatives(negative, None), threshold=sign * threshold / temperature, alpha=1.0
+        objective, scores, first, Negatives(negative, None), threshold=sign * threshold / temperature
     )
     return found.t() * (sign / count)
