@@ -113,9 +113,7 @@ def _preset(experiment: str, name: str, parser: Any) -> dict[str, Any]:
     if not isinstance(options, dict) or not all(isinstance(key, str) for key in options):
         raise FfseqError(f"{path} has to hold options, one `name: value` a line")
     try:
-        words = [
-            f"--{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in options.items()
-        ]
+        words = [f"--{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in options.items()]
         typed = parse(parser, words)
     except UsageError as error:
         raise UsageError(f"preset {name}: {error}") from None
@@ -128,7 +126,7 @@ def _overview() -> str:
     return "\n".join([
         *lines,
         "",
-        "Alone it runs in under a minute, on digits drawn in twelve typefaces by the program itself (--dataset glyphs).",
+        "Alone it runs in under a minute, on digits drawn in twelve typefaces by the program (--dataset glyphs).",
         "--preset paper is the full setting, on MNIST or CIFAR-10 (--data_dir or FFSEQ_DATA names their folder).",
         "ffseq images NAME --help lists the options.",
     ])  # fmt: skip

@@ -46,13 +46,15 @@ def cifar_batches(dataset: str, folder: Path) -> tuple[Part, Part, tuple[int, in
 
 def _batch(path: Path, number: int) -> Part:
     content = _unpacked(path)
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64]
     if path.name.removesuffix(".gz").removesuffix(".xz").endswith(".bin"):
         if not content or len(content) % RECORD:
             raise FfseqError(
                 f"{path} is damaged: {len(content)} bytes are not a number of whole records of {RECORD} bytes"
             )
         records = np.frombuffer(content, np.uint8).reshape(-1, RECORD)
-        images, labels = records[:, 1:].copy(), records[:, 0].astype(np.int64)
+        images, labels = records[:, 1:].copy(), np.array(records[:, 0], np.int64)
     else:
         images, labels = _of_python(path, content)
         if len(labels) == 10_000 and hashlib.md5(content).hexdigest() != OFFICIAL[number]:
@@ -78,7 +80,7 @@ class _Numbers(pickle.Unpickler):
         raise pickle.UnpicklingError(f"it asks for {module}.{name}")
 
 
-def _of_python(path: Path, content: bytes) -> Part:
+def _of_python(path: Path, content: bytes) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     try:
         table = _Numbers(io.BytesIO(content), encoding="latin1").load()
         images = np.asarray(table["data"], dtype=np.uint8)

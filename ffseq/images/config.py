@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
+import torch
+
 from ffseq.config import OptimiserConfig
 from ffseq.errors import UsageError
 
@@ -115,6 +117,13 @@ def optimiser_of(step: StepConfig, *, readout: bool = False) -> OptimiserConfig:
         beta1=step.momentum,
         weight_decay=step.readout_decay if readout else step.weight_decay,
     )
+
+
+def at_full_rate(optimiser: torch.optim.Optimizer, step: OptimiserConfig) -> None:
+    """Let the rate that `apply_changes` is given be a share of the full rate."""
+    assert step.learning_rate is not None
+    for group in optimiser.param_groups:
+        group["share"] *= step.learning_rate
 
 
 def share_at(step: StepConfig, done: float) -> float:

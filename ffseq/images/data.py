@@ -100,9 +100,9 @@ def parts(
 
     Raises FfseqError where a label is no class.
     """
-    for part, (_, labels) in (("training", train), ("test", test)):
-        if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < len(names):
-            raise FfseqError(f"{name}: a {part} image has label {labels.max()}, but there are {len(names)} classes")
+    for part, (_, given) in (("training", train), ("test", test)):
+        if len(given) and not 0 <= int(given.min()) <= int(given.max()) < len(names):
+            raise FfseqError(f"{name}: a {part} image has label {given.max()}, but there are {len(names)} classes")
     cut = len(train[1]) - validation
     images, labels = torch.from_numpy(train[0]), torch.from_numpy(train[1].astype(np.int64))
     return ImageData(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -16,9 +17,11 @@ from torch import Tensor, nn
 from ffseq.config import OptimiserConfig
 from ffseq.flat import Flat
 from ffseq.goodness import normalised
+from ffseq.images.config import at_full_rate
 from ffseq.layers.literal import follow, peer_push, squares_change
 from ffseq.literal import literal_signal
 from ffseq.optim import apply_changes, make_optimisers
+from ffseq.randomness import generator
 
 
 class DenseLayer(nn.Module):
@@ -66,10 +69,20 @@ class DenseStack:
         apply_changes(self.optimisers, self.layers, changes, share, self.flat)
 
 
-def at_full_rate(optimiser: torch.optim.Optimizer, step: OptimiserConfig) -> None:
-    """Let the rate that `apply_changes` is given be a share of the full rate."""
-    for group in optimiser.param_groups:
-        group["share"] *= step.learning_rate
+def dense_layers(inputs: int, units: int, count: int, seed: int, device: torch.device) -> list[DenseLayer]:
+    """So many layers of so many units each, initialised by the seed."""
+    random = generator(seed, "weights")
+    widths = [inputs] + [units] * count
+    return [DenseLayer(below, above, random).to(device) for below, above in pairwise(widths)]
+
+
+def parts_of(passes: Sequence[tuple[Tensor, Tensor]], first: int, rows: int | None = None) -> list[Tensor]:
+    """The normalised activities (rows, H) of the layers from `first` (counted from 0) on, of the first rows or all.
+
+    passes: of every layer what it sees and its activity. What a layer sees is the normalised activity of the one below.
+    """
+    seen = [inputs[:rows] for inputs, _ in passes[first + 1 :]]
+    return [*seen, normalised(passes[-1][1][:rows])]
 
 
 def activity(inputs: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -90,27 +103,13 @@ def threshold_signal(goodness: Tensor, threshold: float, temperature: float) -> 
     return literal_signal(goodness / temperature, threshold / temperature) / goodness.shape[1]
 
 
-def layer_change(
-    inputs: Tensor,
-    units: Tensor,
-    signal: Tensor,
-    *,
-    running_mean: Tensor,
-    peer: float,
-    positives: int,
-    out: dict[str, Tensor] | None = None,
-) -> dict[str, Tensor]:
-    """A layer's changes of its weights and biases, in closed form; float32 where `out` has places for them.
-
-    inputs: x (rows, I); units: h (rows, H), the first `positives` rows those of positives; signal: (rows,) float32.
-    peer: λ; positives push each unit's mean activity towards that of the layer, on and off units alike.
-    """
-    delta = hidden_delta(units, signal, running_mean=running_mean, peer=peer, positives=positives)
-    return weight_change(inputs, delta, out)
-
-
 def hidden_delta(units: Tensor, signal: Tensor, *, running_mean: Tensor, peer: float, positives: int) -> Tensor:
-    """δ (rows, H) = Σ s ∂G/∂a, with what peer normalisation adds on the positives."""
+    """δ (rows, H) = s ∂G/∂a, in the type of `units`, with what peer normalisation adds on the positives.
+
+    units: h (rows, H), the first `positives` rows those of positives; signal: s = −∂loss/∂G (rows,) float32.
+    peer: λ; positives push each unit's mean activity towards that of its layer, on and off units alike; the running
+    mean (H,) follows them.
+    """
     delta = squares_change(units, signal)
     if peer:
         follow(running_mean, units[:positives])

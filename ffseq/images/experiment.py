@@ -23,6 +23,8 @@ Test = Literal["one_pass", "every_label", "output"]
 EXPERIMENTS: dict[str, tuple[str, str]] = {
     "supervised": ("ffseq.images.supervised", "the label in the first pixels, wrong labels as negatives"),
     "jitter": ("ffseq.images.supervised", "the same with images shifted by up to two pixels"),
+    "unsupervised": ("ffseq.images.unsupervised", "images against hybrids of two, no label but in the read-out"),
+    "backprop": ("ffseq.baselines.backprop_images", "nets trained by backpropagation, to compare with"),
 }
 
 

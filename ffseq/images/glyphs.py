@@ -53,7 +53,7 @@ def _split(drawn: Tensor, count: int, random: torch.Generator) -> Split:
     columns = torch.stack([across * sin, along * (slant * sin + cos), 0.25 * down], 1)
     where = F.affine_grid(torch.stack([rows, columns], 1), [count, 1, LARGE, LARGE], align_corners=False)
     images = torch.empty(count, SIZE * SIZE, dtype=torch.uint8)
-    for some in torch.arange(count).split(500):
+    for some in torch.split(torch.arange(count), 500):  # type: ignore[no-untyped-call]
         large = F.grid_sample(drawn[labels[some], faces[some]][:, None], where[some], align_corners=False)
         small = F.avg_pool2d(large, LARGE // SIZE).flatten(1)
         small += NOISE * torch.randn(small.shape, generator=random)
@@ -76,7 +76,7 @@ def _drawn() -> Tensor:
         for digit in range(10):
             path = TextPath((0, 0), str(digit), size=1, prop=properties)
             box = path.get_extents()
-            centre, half = (box.min + box.max) / 2, (box.height / 2)
+            centre, half = (np.asarray(box.min) + np.asarray(box.max)) / 2, box.height / 2
             inside = path.contains_points(points * half + centre)
             drawn[digit, number] = torch.from_numpy(inside.reshape(LARGE, LARGE).astype(np.float32))
     return drawn

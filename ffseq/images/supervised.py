@@ -8,7 +8,6 @@ the first; and the goodness of all layers but the first, summed, with every labe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,21 +19,19 @@ from ffseq.goodness import normalised
 from ffseq.images.config import ImagesConfig, optimiser_of
 from ffseq.images.data import ImageData
 from ffseq.images.dense import (
-    DenseLayer,
     DenseStack,
     activity,
-    at_full_rate,
+    dense_layers,
     goodness,
     hidden_delta,
+    parts_of,
     threshold_signal,
     weight_change,
 )
 from ffseq.images.experiment import Learned, Test
 from ffseq.images.labelled import Images, first_activity, first_change, first_product
 from ffseq.images.labels import wrong_labels
-from ffseq.images.readout import Readout, softmax_signal
-from ffseq.optim import apply_changes, make_optimiser
-from ffseq.randomness import generator
+from ffseq.images.readout import LearnedReadout
 
 
 @dataclass(frozen=True)
@@ -74,37 +71,31 @@ class Supervised:
 
     def __init__(self, data: ImageData, config: ImagesConfig, device: torch.device, products: torch.dtype) -> None:
         self.own: Settings = config.own
-        self.classes, self.batch_size = data.classes, config.run.batch_size
-        random = generator(config.run.seed, "weights")
-        widths = [data.pixels] + [self.own.units] * self.own.layers
-        layers = [DenseLayer(i, h, random).to(device) for i, h in zip(widths, widths[1:], strict=False)]
-        self.stack = DenseStack(layers, optimiser_of(config.step), self.batch_size, products)
+        self.classes = data.classes
+        layers = dense_layers(data.pixels, self.own.units, self.own.layers, config.run.seed, device)
+        self.stack = DenseStack(layers, optimiser_of(config.step), config.run.batch_size, products)
         #: The first layer that the tests look at, from 0.
         self.read_from = min(1, self.own.layers - 1)
         read = (self.own.layers - self.read_from) * self.own.units
-        self.readout = Readout(read, self.classes).to(device)
-        of_readout = optimiser_of(config.step, readout=True)
-        self.of_readout = make_optimiser([self.readout], of_readout)
-        at_full_rate(self.of_readout, of_readout)
+        self.readout = LearnedReadout(read, self.classes, config.step, device)
         self.theta = self.own.threshold * self.own.units
 
     @property
     def modules(self) -> nn.ModuleDict:
         """The layers and the read-out."""
-        return nn.ModuleDict({"layers": nn.ModuleList(self.stack.layers), "readout": self.readout})
+        return nn.ModuleDict({"layers": nn.ModuleList(self.stack.layers), "readout": self.readout.module})
 
     @property
     def optimisers(self) -> list[torch.optim.Optimizer]:
         """That of the layers and that of the read-out."""
-        return [*self.stack.optimisers, self.of_readout]
+        return [*self.stack.optimisers, self.readout.optimiser]
 
     def update(self, images: Tensor, labels: Tensor, *, random: torch.Generator, share: float, done: float) -> Learned:
         """Learn one batch, see `ffseq.images.experiment.Experiment`."""
         batch = Images.of(images, self.classes, self.stack.products)
         product = first_product(batch, self.stack.weight(0))
-        neutral = self._read(self._upward(batch, product, torch.full_like(labels, self.classes)[None]))
+        neutral = parts_of(self._upward(batch, product, torch.full_like(labels, self.classes)[None]), self.read_from)
         logits = self.readout.logits(neutral)
-        residual = softmax_signal(logits, labels)
         wrong = wrong_labels(logits, labels, random, self.own.negatives_temperature)
         codes = torch.stack([labels, wrong])
         passes = self._upward(batch, product, codes)
@@ -117,11 +108,9 @@ class Supervised:
             for number, side in enumerate(sides)
         ]
         self.stack.apply(changes, share)
-        apply_changes([self.of_readout], [self.readout], [self.readout.change(neutral, residual)], share)
+        figures = self.readout.learn(neutral, logits, labels, share)
         every = torch.stack(sides).mean(2)
-        nats = -torch.log_softmax(logits, 1).gather(1, labels[:, None]).mean()
-        missed = (logits.argmax(1) != labels).float().mean() * 100
-        return Learned({"readout_nats": nats, "readout_error": missed}, every[:, 0], every[:, 1])
+        return Learned(figures, every[:, 0], every[:, 1])
 
     def scores(self, images: Tensor, test: Test) -> Tensor:
         """Logits, or goodness with every label: float32 (B, C)."""
@@ -129,7 +118,7 @@ class Supervised:
         product = first_product(batch, self.stack.weight(0))
         codes = torch.arange(self.classes + 1, device=images.device)[:, None].expand(-1, len(images))
         if test == "one_pass":
-            return self.readout.logits(self._read(self._upward(batch, product, codes[-1:])))
+            return self.readout.logits(parts_of(self._upward(batch, product, codes[-1:]), self.read_from))
         passes = self._upward(batch, product, codes[:-1])[self.read_from :]
         return torch.stack([goodness(units) for _, units in passes]).sum(0).view(self.classes, -1).t()
 
@@ -149,11 +138,6 @@ class Supervised:
             inputs = normalised(passes[-1][1])
             passes.append((inputs, activity(inputs, self.stack.weight(number), layer.get_parameter("bias"))))
         return passes
-
-    def _read(self, passes: Sequence[tuple[Tensor, Tensor]]) -> list[Tensor]:
-        """The normalised activities that the read-out looks at."""
-        seen = [inputs for inputs, _ in passes[self.read_from + 1 :]]
-        return [*seen, normalised(passes[-1][1])]
 
     def _change(
         self, number: int, batch: Images, codes: Tensor, own: tuple[Tensor, Tensor], side: Tensor

@@ -196,7 +196,9 @@ class Trainer:
         with (self.folder / "log.jsonl").open("a", encoding="utf-8") as log:
             log.write(json.dumps(line) + "\n")
         self.progress.end()
-        self.progress.say(f"epoch {epoch} of {self.config.run.epochs}: {_in_words(means)}validation error {error:.2f} %")
+        self.progress.say(
+            f"epoch {epoch} of {self.config.run.epochs}: {_in_words(means)}validation error {error:.2f} %"
+        )
 
     def _line(self) -> str:
         epoch, inside = divmod(self.state.step, self.each)
