@@ -24,6 +24,10 @@ EXPERIMENTS: dict[str, tuple[str, str]] = {
     "supervised": ("ffseq.images.supervised", "the label in the first pixels, wrong labels as negatives"),
     "jitter": ("ffseq.images.supervised", "the same with images shifted by up to two pixels"),
     "unsupervised": ("ffseq.images.unsupervised", "images against hybrids of two, no label but in the read-out"),
+    "local-fields": ("ffseq.images.local_fields", "unsupervised, each unit with a small field of its own"),
+    "recurrent": ("ffseq.images.recurrent", "the label at the top, layers that see the one below and the one above"),
+    "cifar10": ("ffseq.images.cifar10", "the same with local fields, on CIFAR-10"),
+    "cifar10-backprop": ("ffseq.baselines.cifar10_twin", "the same fields trained by backpropagation"),
     "backprop": ("ffseq.baselines.backprop_images", "nets trained by backpropagation, to compare with"),
 }
 
