@@ -25,17 +25,21 @@ class DataConfig:
     """Learn from so many training images only; 0: all of them."""
     jitter: int = 0
     """Shift every training image by up to so many pixels in both directions, anew each time it is seen."""
+    mirror: bool = False
+    """Turn half of the training images around, left to right, anew each time they are seen."""
 
 
 @dataclass(frozen=True)
 class StepConfig:
-    """How changes become weights: gradient descent with momentum."""
+    """How changes become weights."""
 
+    optimiser: Literal["sgd", "adamw"] = "sgd"
+    """Of the layers: gradient descent with momentum, or AdamW. The read-out always learns by gradient descent."""
     learning_rate: float = 5e-4
     """Step size of the layers at its highest. Hinton's 0.01, on averaged changes without the factor 2 of a square, is
     5e-4 here."""
     momentum: float = 0.9
-    """Momentum of the layers."""
+    """Momentum; with adamw the averaging of changes."""
     weight_decay: float = 0.02
     """Decay of the layers' weights, in units of the learning rate (Hinton's 0.001 is 0.02 here)."""
     readout_rate: float = 1e-2
@@ -112,7 +116,7 @@ def to_flat(config: ImagesConfig) -> dict[str, Any]:
 def optimiser_of(step: StepConfig, *, readout: bool = False) -> OptimiserConfig:
     """The optimiser's settings, for the layers or for the softmax read-out."""
     return OptimiserConfig(
-        optimiser="sgd",
+        optimiser="sgd" if readout else step.optimiser,
         learning_rate=step.readout_rate if readout else step.learning_rate,
         beta1=step.momentum,
         weight_decay=step.readout_decay if readout else step.weight_decay,

@@ -121,7 +121,14 @@ def as_floats(images: Tensor, device: torch.device) -> Tensor:
 
 
 def batch_of(
-    data: ImageData, step: int, batch_size: int, *, seed: int, jitter: int, device: torch.device
+    data: ImageData,
+    step: int,
+    batch_size: int,
+    *,
+    seed: int,
+    device: torch.device,
+    jitter: int = 0,
+    mirror: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Images (B, I) float32 and labels (B,) of update `step`, counted from 0 over all epochs.
 
@@ -135,6 +142,8 @@ def batch_of(
     images = data.train.images[some]
     if jitter:
         images = jittered(images, data.shape, jitter, generator(seed, "jitter", step))
+    if mirror:
+        images = mirrored(images, data.shape, generator(seed, "mirror", step))
     return as_floats(images, device), data.train.labels[some].to(device)
 
 
@@ -155,6 +164,12 @@ def jittered(images: Tensor, shape: tuple[int, int, int], most: int, random: tor
     at_column = (right[:, None] + torch.arange(columns))[:, None, :]
     shifted = padded.movedim(1, 3)[torch.arange(len(images))[:, None, None], at_row, at_column]
     return shifted.movedim(3, 1).flatten(1)
+
+
+def mirrored(images: Tensor, shape: tuple[int, int, int], random: torch.Generator) -> Tensor:
+    """Images (B, I), about half of them turned around, left to right."""
+    turned = images.view(-1, *shape).flip(3).flatten(1)
+    return torch.where(torch.rand(len(images), 1, generator=random) < 0.5, turned, images)
 
 
 def data_folder(dataset: str, data_dir: str | None) -> list[Path]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any, Literal
 
 import torch
@@ -169,8 +168,7 @@ class StillVideo:
         self, image: Tensor, states: list[Tensor], codes: Tensor, weights: list[dict[str, Tensor]]
     ) -> list[list[Seen]]:
         """What the layers saw and did in the iterations whose goodness counts."""
-        run = self.net.iterations(image, states, codes, weights)
-        return list(islice(run, self.own.first_iteration - 1, self.own.last_iteration))
+        return self.net.run(image, states, codes, weights, self.own.first_iteration, self.own.last_iteration)
 
     def _change(
         self, number: int, windows: Tensor, codes: Tensor, seen: list[Seen], side: Tensor

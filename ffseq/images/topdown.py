@@ -14,7 +14,7 @@ Shape letters: B images, m labels of each, C classes, H units, L layers. Rows co
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -145,28 +145,38 @@ class TopDown:
         """x W + b of the first layer (B, H), the same in all iterations and for all labels."""
         return self.layers[0].from_below.product(windows, weights[0]["weight"]).add_(weights[0]["bias"])
 
-    def iterations(
-        self, image: Tensor, states: Sequence[Tensor], codes: Tensor, weights: Sequence[dict[str, Tensor]]
-    ) -> Iterator[list[Seen]]:
-        """What every layer sees and does, iteration by iteration, without end.
+    def run(
+        self,
+        image: Tensor,
+        states: Sequence[Tensor],
+        codes: Tensor,
+        weights: Sequence[dict[str, Tensor]],
+        first: int,
+        last: int,
+    ) -> list[list[Seen]]:
+        """What every layer sees and does in the iterations `first` to `last`, counted from 1.
 
         image: (B, H) as `from_image` gives it; states: (B, H) of every layer at the beginning; codes: (m, B) int64, the
         labels at the top.
         """
-        many = len(codes)
         label = weights[-1]["above"][codes.flatten()].add_(weights[-1]["bias"])
-        image = image.repeat(many, 1)
-        held = [state.repeat(many, 1) for state in states]
+        # Until the label has come down to a layer, its state is the same for all labels, and has B rows.
+        held, counted = list(states), []
         numbers = range(len(held))
         turns = [numbers] if self.order == "synchronous" else [numbers[::2], numbers[1::2]]
-        while True:
+        for iteration in range(1, last + 1):
+            if iteration == first:
+                held = [state.repeat(len(label) // len(state), 1) for state in held]
             seen: dict[int, Seen] = {}
             for turn in turns:
                 shown = {near: normalised(held[near]) for near in self._neighbours(turn)}
                 seen |= {number: self._step(number, shown, image, label, weights[number]) for number in turn}
                 for number in turn:
-                    held[number] = torch.lerp(seen[number].units, held[number], self.damping)
-            yield [seen[number] for number in numbers]
+                    old, new = _by_label(held[number], seen[number].units)
+                    held[number] = torch.lerp(new, old, self.damping).flatten(0, 1)
+            if iteration >= first:
+                counted.append([seen[number] for number in numbers])
+        return counted
 
     def _neighbours(self, turn: Sequence[int]) -> set[int]:
         return {near for one in turn for near in (one - 1, one + 1) if 0 <= near < len(self.layers)}
@@ -174,20 +184,30 @@ class TopDown:
     def _step(
         self, number: int, shown: dict[int, Tensor], image: Tensor, label: Tensor, weights: dict[str, Tensor]
     ) -> Seen:
+        """What a layer sees and does, from the normalised states of its neighbours."""
         layer = self.layers[number]
-        below = above = None
-        pre = image
-        if number:
-            below = layer.from_below.windows(shown[number - 1])
-            pre = layer.from_below.product(below, weights["weight"])
-        if layer.from_above is None:
-            pre = pre + label
+        below = layer.from_below.windows(shown[number - 1]) if number else None
+        above = layer.from_above.windows(shown[number + 1]) if layer.from_above is not None else None
+        pre = image if below is None else layer.from_below.product(below, weights["weight"])
+        if layer.from_above is None or above is None:
+            pre = _sum(pre, label)
         else:
-            above = layer.from_above.windows(shown[number + 1])
-            pre = layer.from_above.product(above, weights["above"]).add_(pre)
+            pre = _sum(layer.from_above.product(above, weights["above"]), pre)
             if number:
                 pre.add_(weights["bias"])
         return Seen(below, above, pre.relu_())
+
+
+def _by_label(one: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
+    """Rows of B or m·B images as (1, B, H) or (m, B, H)."""
+    count = min(len(one), len(other))
+    return one.view(-1, count, one.shape[1]), other.view(-1, count, other.shape[1])
+
+
+def _sum(one: Tensor, other: Tensor) -> Tensor:
+    """Their sum in a new tensor; one of them may be the same for all labels and have B rows only."""
+    first, second = _by_label(one, other)
+    return (first + second).flatten(0, 1)
 
 
 def pair_signal(

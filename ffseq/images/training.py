@@ -81,6 +81,7 @@ class Trainer:
                 config.run.batch_size,
                 seed=config.run.seed,
                 jitter=config.data.jitter,
+                mirror=config.data.mirror,
                 device=self.device,
             )
             done = state.step / self.total
