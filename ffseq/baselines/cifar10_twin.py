@@ -62,10 +62,11 @@ class Twin:
         random = generator(config.run.seed, "weights")
         first = same_map(data, data.shape[0], self.own.channels, self.own.field)
         higher = same_map(data, self.own.channels, self.own.channels, self.own.field)
-        layers = [FieldLayer(higher if number else first, random) for number in range(self.own.layers)]
-        for layer in layers:
-            layer.weight.mul_(math.sqrt(2))  # so that the signal keeps its size through ReLU, both ways
-        self.net = nn.ModuleList([*layers, Readout(layers[-1].fields.hidden, data.classes)]).to(device)
+        self.layers = [FieldLayer(higher if number else first, random) for number in range(self.own.layers)]
+        for layer in self.layers:
+            layer.weight.mul_(math.sqrt(2))  # so that the signal keeps its size through ReLU
+        self.readout = Readout(self.layers[-1].fields.hidden, data.classes)
+        self.net = nn.ModuleList([*self.layers, self.readout]).to(device)
         settings = optimiser_of(config.step)
         self.optimiser = make_optimiser([self.net], settings)
         at_full_rate(self.optimiser, settings)
@@ -93,8 +94,8 @@ class Twin:
             self.net.requires_grad_(False)
         # Changes are ascent directions here as everywhere. A unit learns nothing of what is outside its field.
         changes = {name: -change for name, change in zip(weights, found, strict=True)}
-        for number, layer in enumerate(self.net):
-            if isinstance(layer, FieldLayer) and layer.fields.mask is not None:
+        for number, layer in enumerate(self.layers):
+            if layer.fields.mask is not None:
                 changes[f"{number}.weight"].mul_(layer.fields.mask.to(images.device))
         apply_changes([self.optimiser], [self.net], [changes], share)
         error = (logits.argmax(1) != labels).float().mean() * 100
@@ -115,11 +116,10 @@ class Twin:
     def _logits(self, images: Tensor, random: torch.Generator | None) -> Tensor:
         """Float32 (B, C); random: for dropout, or None to leave nothing out."""
         hidden = standardised(images, self.shape).to(self.products)
-        for layer in self.net[:-1]:
+        for layer in self.layers:
             weight, bias = (layer.get_parameter(name).to(self.products) for name in ("weight", "bias"))
             hidden = F.relu(layer.fields.product(layer.fields.windows(hidden), weight) + bias)
             if random is not None and self.own.dropout:
                 keep = torch.rand(hidden.shape, generator=random, device=hidden.device) >= self.own.dropout
                 hidden = hidden * keep.to(hidden.dtype).div_(1 - self.own.dropout)
-        logits: Tensor = self.net[-1].logits([hidden])
-        return logits
+        return self.readout.logits([hidden])

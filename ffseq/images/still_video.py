@@ -128,7 +128,8 @@ class StillVideo:
         """Logits, or goodness with every label: float32 (B, C)."""
         weights = self._weights()
         found = []
-        for some in images.split(ROWS if test == "one_pass" else max(1, ROWS // self.classes)):
+        together = ROWS if test == "one_pass" else max(1, ROWS // self.classes)
+        for some in torch.split(images, together):
             _, image, states = self._upward(some, weights)
             if test == "one_pass":
                 found.append(self.readout.logits([normalised(state) for state in states]))
@@ -170,9 +171,7 @@ class StillVideo:
         """What the layers saw and did in the iterations whose goodness counts."""
         return self.net.run(image, states, codes, weights, self.own.first_iteration, self.own.last_iteration)
 
-    def _change(
-        self, number: int, windows: Tensor, codes: Tensor, seen: list[Seen], side: Tensor
-    ) -> dict[str, Tensor]:
+    def _change(self, number: int, windows: Tensor, codes: Tensor, seen: list[Seen], side: Tensor) -> dict[str, Tensor]:
         """The changes of one layer, from what it saw, its activities and its own goodness."""
         layer, place = self.net.layers[number], self.stack.place(number)
         theta = self.own.threshold * layer.from_below.hidden

@@ -233,7 +233,5 @@ def pair_signal(
     scores = goodness.t() * (sign / temperature)
     first = torch.zeros(count, dtype=torch.long, device=scores.device)
     negative = torch.tensor([[0.0, 1.0]], device=scores.device).expand(count, 2)
-    found, _ = signal(
-        objective, scores, first, Negatives(negative, None), threshold=sign * threshold / temperature
-    )
+    found, _ = signal(objective, scores, first, Negatives(negative, None), threshold=sign * threshold / temperature)
     return found.t() * (sign / count)
