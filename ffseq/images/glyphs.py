@@ -53,7 +53,7 @@ def _split(drawn: Tensor, count: int, random: torch.Generator) -> Split:
     columns = torch.stack([across * sin, along * (slant * sin + cos), 0.25 * down], 1)
     where = F.affine_grid(torch.stack([rows, columns], 1), [count, 1, LARGE, LARGE], align_corners=False)
     images = torch.empty(count, SIZE * SIZE, dtype=torch.uint8)
-    for some in torch.split(torch.arange(count), 500):  # type: ignore[no-untyped-call]
+    for some in torch.split(torch.arange(count), 500):
         large = F.grid_sample(drawn[labels[some], faces[some]][:, None], where[some], align_corners=False)
         small = F.avg_pool2d(large, LARGE // SIZE).flatten(1)
         small += NOISE * torch.randn(small.shape, generator=random)
