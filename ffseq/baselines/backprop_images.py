@@ -145,7 +145,7 @@ def _net(own: Settings, data: ImageData, seed: int) -> nn.Sequential:
         fan_in = stage.weight[0].numel()
         gain = 2.0 if number + 1 < len(stages) else 1.0
         stage.weight.data.normal_(0, (gain / fan_in) ** 0.5, generator=random)
-        stage.bias.data.zero_()
+        stage.get_parameter("bias").data.zero_()
     return nn.Sequential(*stages)
 
 

@@ -7,7 +7,7 @@ to 28×28 pixels at random, with some noise. 6,000 for training, 1,000 each for 
 from __future__ import annotations
 
 from functools import cache
-from pathlib import Path
+from pathlib import Path as FilePath
 
 import numpy as np
 import torch
@@ -53,7 +53,7 @@ def _split(drawn: Tensor, count: int, random: torch.Generator) -> Split:
     columns = torch.stack([across * sin, along * (slant * sin + cos), 0.25 * down], 1)
     where = F.affine_grid(torch.stack([rows, columns], 1), [count, 1, LARGE, LARGE], align_corners=False)
     images = torch.empty(count, SIZE * SIZE, dtype=torch.uint8)
-    for some in torch.split(torch.arange(count), 500):  # type: ignore[no-untyped-call]
+    for some in torch.split(torch.arange(count), 500):
         large = F.grid_sample(drawn[labels[some], faces[some]][:, None], where[some], align_corners=False)
         small = F.avg_pool2d(large, LARGE // SIZE).flatten(1)
         small += NOISE * torch.randn(small.shape, generator=random)
@@ -65,9 +65,10 @@ def _drawn() -> Tensor:
     """Every digit in every face: float32 (10, faces, LARGE, LARGE), the digit filling the height."""
     import matplotlib
     from matplotlib.font_manager import FontProperties
+    from matplotlib.path import Path
     from matplotlib.textpath import TextPath
 
-    fonts = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
+    fonts = FilePath(matplotlib.get_data_path()) / "fonts" / "ttf"
     middle = (np.arange(LARGE) + 0.5) / LARGE * 2 - 1
     points = np.stack(np.meshgrid(middle, -middle), -1).reshape(-1, 2)
     drawn = torch.empty(10, len(FACES), LARGE, LARGE)
@@ -77,6 +78,9 @@ def _drawn() -> Tensor:
             path = TextPath((0, 0), str(digit), size=1, prop=properties)
             box = path.get_extents()
             centre, half = (np.asarray(box.min) + np.asarray(box.max)) / 2, box.height / 2
-            inside = path.contains_points(points * half + centre)
+            # A point is ink where an odd number of outlines are around it: the hole of a nought has two.
+            inside = np.zeros(len(points), dtype=bool)
+            for outline in path.to_polygons():
+                inside ^= Path(outline).contains_points(points * half + centre)
             drawn[digit, number] = torch.from_numpy(inside.reshape(LARGE, LARGE).astype(np.float32))
     return drawn

@@ -38,9 +38,9 @@ def from_hub(name: str) -> ImageData:
     shape = train[0].shape[1:]
     if test[0].shape[1:] != shape:
         raise FfseqError(f"{name}: its test images are of shape {test[0].shape[1:]}, its training images of {shape}")
-    flat = [(images.reshape(len(images), -1), labels) for images, labels in (train, test)]
+    flat = {"train": _flat(train), "test": _flat(test)}
     short = re.sub(r"[^\w-]+", "-", Path(path).name) or "images"
-    return parts(short, (shape[0], shape[1], shape[2]), names, *flat, len(train[1]) // 6)
+    return parts(short, (shape[0], shape[1], shape[2]), names, **flat, validation=len(train[1]) // 6)
 
 
 def _columns(name: str, features: Any) -> tuple[str, str, tuple[str, ...]]:
@@ -51,6 +51,10 @@ def _columns(name: str, features: Any) -> tuple[str, str, tuple[str, ...]]:
         kinds = ", ".join(f"{column} ({type(kind).__name__})" for column, kind in features.items())
         raise FfseqError(f"{name} has to have one column of images and one of classes; it has {kinds}")
     return images[0], labels[0], tuple(map(str, features[labels[0]].names))
+
+
+def _flat(part: Part) -> Part:
+    return part[0].reshape(len(part[0]), -1), part[1]
 
 
 def _part(name: str, rows: Any, image: str, label: str) -> Part:

@@ -69,8 +69,8 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
     if len(content) < 4 or content[:3] != b"\x00\x00\x08":
         raise FfseqError(f"{path} is not an IDX file of bytes: it begins with {content[:4].hex() or 'nothing'}")
     dimensions = content[3]
-    sizes = np.frombuffer(content[4 : 4 + 4 * dimensions], ">u4").astype(int)
     first = 4 + 4 * dimensions
+    sizes = np.frombuffer(content[4:first] if len(content) >= first else b"", ">u4").astype(int)
     if len(sizes) != dimensions or len(content) - first != int(np.prod(sizes)):
         raise FfseqError(
             f"{path} is damaged: its sizes {sizes.tolist()} do not go with the {max(0, len(content) - first)} bytes "

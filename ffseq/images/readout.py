@@ -37,7 +37,8 @@ class Readout(nn.Module):
 
 def _split(rows: Tensor, parts: Sequence[Tensor]) -> Sequence[Tensor]:
     """The rows (F, C) that belong to each part."""
-    return torch.split(rows, [part.shape[1] for part in parts])  # type: ignore[no-any-return, no-untyped-call]
+    found: Sequence[Tensor] = torch.split(rows, [part.shape[1] for part in parts])
+    return found
 
 
 def softmax_signal(logits: Tensor, labels: Tensor, smoothing: float = 0.0) -> Tensor:
