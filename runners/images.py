@@ -23,10 +23,16 @@ CELLS: dict[str, tuple[list[str], tuple[int, ...]]] = {
     "supervised": (["supervised"], (0, 1, 2)),
     "unsupervised": (["unsupervised"], (0,)),
     "untrained layers": (["unsupervised", "--hidden", "random"], (0,)),
+    "local-fields": (["local-fields"], (0,)),
     "jitter": (["jitter"], (0,)),
+    "recurrent": (["recurrent"], (0,)),
     "backprop plain": (["backprop"], (0,)),
     "backprop regularised": (["backprop", "--net", "regularised"], (0,)),
     "backprop conv": (["backprop", "--net", "conv"], (0,)),
+    "cifar10 2 layers": (["cifar10"], (0,)),
+    "cifar10 3 layers": (["cifar10", "--layers", "3"], (0,)),
+    "cifar10 down": (["cifar10", "--squares", "down"], (0,)),
+    "cifar10 backprop": (["cifar10-backprop"], (0,)),
 }
 
 
