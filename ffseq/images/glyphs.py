@@ -26,7 +26,7 @@ FACES = tuple(
     )
     for style in styles
 )
-SIZE, LARGE = 28, 84
+SIZE, LARGE = 28, 56
 COUNTS = (6_000, 1_000, 1_000)
 #: Deviation of the noise, as a share of white.
 NOISE = 0.1

@@ -13,9 +13,13 @@ from ffseq.errors import UsageError
 from ffseq.images.config import CHANGEABLE, ImagesConfig, to_flat
 from ffseq.images.data import ImageData, load_images
 from ffseq.images.experiment import module_of
-from ffseq.images.training import Trainer, write_json
+from ffseq.images.pictures import curves, save_pictures
+from ffseq.images.training import Trainer, first_images, write_json
 from ffseq.progress import Progress
 from ffseq.resume import alone_in, cut_log, run_folder
+
+#: Validation images that an experiment may draw pictures of.
+SHOWN = 500
 
 
 def run_experiment(
@@ -58,6 +62,8 @@ def run_experiment(
         result = trainer.result(interrupted)
         result |= {"seconds": trainer.before + time.monotonic() - began, "run": str(folder)}
         write_json(folder / "result.json", result)
+        images, labels = first_images(data.validation, SHOWN, device)
+        save_pictures(folder, curves(folder) | experiment.pictures(images, labels))
     return result
 
 

@@ -31,6 +31,7 @@ from ffseq.images.dense import (
 from ffseq.images.experiment import Learned, Test
 from ffseq.images.labelled import Images, first_activity, first_change, first_product
 from ffseq.images.labels import wrong_labels
+from ffseq.images.pictures import receptive_fields
 from ffseq.images.readout import LearnedReadout
 
 
@@ -71,7 +72,7 @@ class Supervised:
 
     def __init__(self, data: ImageData, config: ImagesConfig, device: torch.device, products: torch.dtype) -> None:
         self.own: Settings = config.own
-        self.classes = data.classes
+        self.classes, self.shape = data.classes, data.shape
         layers = dense_layers(data.pixels, self.own.units, self.own.layers, config.run.seed, device)
         self.stack = DenseStack(layers, optimiser_of(config.step), config.run.batch_size, products)
         #: The first layer that the tests look at, from 0.
@@ -123,8 +124,9 @@ class Supervised:
         return torch.stack([goodness(units) for _, units in passes]).sum(0).view(self.classes, -1).t()
 
     def pictures(self, images: Tensor, labels: Tensor) -> dict[str, Any]:
-        """None of its own."""
-        return {}
+        """The receptive fields of the first layer."""
+        weight = self.stack.layers[0].get_parameter("weight")
+        return {"receptive_fields": receptive_fields(weight, self.shape)}
 
     def figures(self) -> dict[str, Any]:
         """None of its own."""

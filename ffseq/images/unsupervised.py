@@ -28,7 +28,9 @@ from ffseq.images.dense import (
 )
 from ffseq.images.experiment import Learned, Test
 from ffseq.images.hybrid import hybrids
+from ffseq.images.pictures import hybrid_figure, receptive_fields
 from ffseq.images.readout import LearnedReadout
+from ffseq.randomness import generator
 
 
 @dataclass(frozen=True)
@@ -110,8 +112,11 @@ class Unsupervised:
         return self.readout.logits(parts_of(passes, self.read_from))
 
     def pictures(self, images: Tensor, labels: Tensor) -> dict[str, Any]:
-        """None of its own."""
-        return {}
+        """Hybrid images with their masks, and the receptive fields of the first layer."""
+        return {
+            "hybrids": hybrid_figure(images, self.shape, self.own.blurs, generator(0, "hybrid figure")),
+            "receptive_fields": receptive_fields(self.stack.layers[0].get_parameter("weight"), self.shape),
+        }
 
     def figures(self) -> dict[str, Any]:
         """Whether the layers learned."""
