@@ -69,6 +69,21 @@ class Fields:
         tiles = self.places // self.tile
         return tiles**2, self.window**2 * self.channels, self.tile**2 * self.units
 
+    def fields_of(self, weight: Tensor, units: Sequence[int]) -> Tensor:
+        """Of weights (P, F, M), those of some units within their own fields (channels · field², n), plane by plane."""
+        across = self.places // self.tile
+        found = []
+        for unit in units:
+            place, channel = divmod(unit, self.units)
+            row, column = divmod(place, self.places)
+            at = (row % self.tile, column % self.tile)
+            tile = (row // self.tile) * across + column // self.tile
+            number = (at[0] * self.tile + at[1]) * self.units + channel
+            seen = weight[tile, :, number].view(self.window, self.window, self.channels)
+            top, left = at[0] * self.step, at[1] * self.step
+            found.append(seen[top : top + self.field, left : left + self.field].movedim(2, 0).flatten())
+        return torch.stack(found, 1)
+
     def windows(self, below: Tensor) -> Tensor:
         """What every tile sees (P, B, F) of the map below (B, side · side · channels)."""
         count, wide = len(below), self.side + 2 * self.margin

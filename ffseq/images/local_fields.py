@@ -21,6 +21,7 @@ from ffseq.images.dense import DenseStack, goodness, hidden_delta, threshold_sig
 from ffseq.images.experiment import Learned, Test
 from ffseq.images.fields import FieldLayer, Fields, by_place
 from ffseq.images.hybrid import hybrids
+from ffseq.images.pictures import hybrid_figure, local_receptive_fields
 from ffseq.images.readout import LearnedReadout
 from ffseq.randomness import generator
 
@@ -102,8 +103,12 @@ class LocalFields:
         return self.readout.logits([normalised(units) for _, units in self._upward(images)])
 
     def pictures(self, images: Tensor, labels: Tensor) -> dict[str, Any]:
-        """None of its own."""
-        return {}
+        """Hybrids, and what units of the first layer look for in their fields."""
+        random = generator(0, "picture")
+        return {
+            "hybrids": hybrid_figure(images, self.shape, self.own.blurs, random),
+            "receptive_fields": local_receptive_fields(self.fields[0], self.stack.layers[0].get_parameter("weight")),
+        }
 
     def figures(self) -> dict[str, Any]:
         """Whether the layers learned."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from ffseq.images.fields import Fields
 from ffseq.images.hybrid import masks
 from ffseq.report import logged
 
@@ -95,6 +96,13 @@ def receptive_fields(weight: Tensor, shape: tuple[int, int, int], most: int = 10
     fields = fields / fields.abs().amax(1, keepdim=True).clamp(min=1e-12) / 2 + 0.5
     across = min(10, count)
     return image_grid([list(fields[i : i + across]) for i in range(0, count, across)], (planes, rows, columns))
+
+
+def local_receptive_fields(fields: Fields, weight: Tensor, most: int = 100) -> Figure:
+    """The same of units with fields of their own, at places all over the map; weights (P, F, M)."""
+    units = range(0, fields.hidden, max(1, -(-fields.hidden // most)))
+    own = fields.fields_of(weight, list(units))
+    return receptive_fields(own, (fields.channels, fields.field, fields.field), most)
 
 
 def hybrid_figure(images: Tensor, shape: tuple[int, int, int], blurs: int, random: torch.Generator) -> Figure:

@@ -21,7 +21,9 @@ from ffseq.images.config import ImagesConfig, optimiser_of
 from ffseq.images.data import ImageData
 from ffseq.images.dense import DenseStack, goodness, hidden_delta
 from ffseq.images.experiment import Learned, Test
+from ffseq.images.fields import Fields
 from ffseq.images.labels import wrong_labels
+from ffseq.images.pictures import local_receptive_fields, receptive_fields
 from ffseq.images.readout import LearnedReadout
 from ffseq.images.topdown import Order, Seen, TopDown, TopDownLayer, pair_signal
 
@@ -90,7 +92,7 @@ class StillVideo:
         low: bool = False,
     ) -> None:
         self.own: VideoSettings = config.own
-        self.classes, self.prepared, self.low = data.classes, prepared, low
+        self.classes, self.shape, self.prepared, self.low = data.classes, data.shape, prepared, low
         moved = [layer.to(device) for layer in layers]
         self.stack = DenseStack(moved, optimiser_of(config.step), config.run.batch_size, products)
         self.net = TopDown(moved, self.own.damping, self.own.order)
@@ -142,8 +144,11 @@ class StillVideo:
         return torch.cat(found)
 
     def pictures(self, images: Tensor, labels: Tensor) -> dict[str, Any]:
-        """None of its own."""
-        return {}
+        """What units of the first layer look for in the image."""
+        seen, weight = self.net.layers[0].from_below, self.net.layers[0].weight
+        if isinstance(seen, Fields):
+            return {"receptive_fields": local_receptive_fields(seen, weight)}
+        return {"receptive_fields": receptive_fields(weight, self.shape)}
 
     def figures(self) -> dict[str, Any]:
         """None of its own."""
