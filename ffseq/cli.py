@@ -23,6 +23,7 @@ VERBS = {
     "share": "give a trained network away: into a folder, or to the Hugging Face Hub",
     "compare": "Forward-Forward, its twin by backpropagation, random layers and counting: one table",
     "sleep": "text awake, dreams asleep: how far apart in time they may be",
+    "images": "the image experiments of the Forward-Forward paper",
     "bench": "how fast it is on this machine, and how much memory it takes",
     "floors": "how well counting models predict a text",
     "corpora": "the known corpora: list, show NAME, or prepare NAME",
@@ -107,7 +108,7 @@ def _dispatch(arguments: list[str], interrupted: Interrupt) -> int:
     from importlib import import_module
 
     module = import_module(f"ffseq.commands.{'presets' if verb in ('list', 'show', 'cp') else verb}")
-    if verb not in ("train", "sample", "compare", "sleep"):
+    if verb not in ("train", "sample", "compare", "sleep", "images"):
         if verb in ("evaluate", "floors", "report"):
             import_module("ffseq.runs")  # torch does not take it well to be interrupted while it is imported
         interrupted.end_at_once()

@@ -7,7 +7,9 @@ import json
 import os
 import platform
 import time
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import torch
 
@@ -26,13 +28,19 @@ def decided(config: TrainConfig, checkpoint: Checkpoint | None = None) -> TrainC
     in both types, --threads 0 means all the cores that this process may run on.
     """
     recorded = checkpoint.config.get("options", {}) if checkpoint is not None else {}
-    dtype: str = config.run.dtype
-    threads = config.run.threads or int(recorded.get("threads", 0)) or cores()
+    run = config.run
+    dtype, threads = decided_for(run.dtype, run.threads, run.device, recorded)
+    return replace(config, run=replace(run, dtype=dtype, threads=threads))  # type: ignore[arg-type]
+
+
+def decided_for(dtype: str, threads: int, device: str, recorded: Mapping[str, Any]) -> tuple[str, int]:
+    """The same for settings of any kind of run: dtype and number of threads. recorded: a checkpoint's options."""
+    threads = threads or int(recorded.get("threads", 0)) or cores()
     if dtype == "auto":
         known = recorded.get("dtype", "auto")
         set_threads(threads)
-        dtype = known if known != "auto" else _faster_dtype(choose_device(config.run.device))
-    return replace(config, run=replace(config.run, dtype=dtype, threads=threads))  # type: ignore[arg-type]
+        dtype = known if known != "auto" else _faster_dtype(choose_device(device))
+    return dtype, threads
 
 
 def compute(config: TrainConfig) -> tuple[torch.device, torch.dtype]:

@@ -45,7 +45,7 @@ def data_set(path: str, words: Sequence[str], split: str | None, name: str) -> D
     or several joined by +, in that order; by default `train`, or the only one. Raises UsageError for names that are
     not there and columns that are not text, Unreachable without a way to the Hub, FfseqError for what is damaged.
     """
-    with _readable(name), _quiet() as datasets:
+    with readable(name), quiet() as datasets:
         if not Path(path).is_dir():
             _look_for(path)
         program = False
@@ -70,7 +70,7 @@ def data_set(path: str, words: Sequence[str], split: str | None, name: str) -> D
 
     def read() -> Iterator[tuple[str, Iterable[str]]]:
         number = 0
-        with _readable(name), _quiet():
+        with readable(name), quiet():
             for rows in chosen_splits:
                 for some in rows.select_columns([column]).iter(batch_size=TOGETHER):
                     for text in some[column]:
@@ -134,7 +134,7 @@ def _columns(rows: Any) -> tuple[list[str], list[str]]:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[ModuleType]:
+def quiet() -> Iterator[ModuleType]:
     """The library, without its progress, its warnings, its reports to anybody, and programs from the Hub."""
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("HF_DATASETS_TRUST_REMOTE_CODE", "0")
@@ -158,7 +158,7 @@ def _quiet() -> Iterator[ModuleType]:
 
 
 @contextlib.contextmanager
-def _readable(name: str) -> Iterator[None]:
+def readable(name: str) -> Iterator[None]:
     """Turns what the library raises into an FfseqError: it raises almost anything, of libraries of its own too."""
     try:
         yield

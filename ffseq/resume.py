@@ -33,19 +33,23 @@ CHANGEABLE = frozenset({
 
 def find_run(config: TrainConfig) -> tuple[Path, Checkpoint | None]:
     """The run folder, which may have to be made, and the checkpoint to go on from, if any."""
-    run = config.run
-    source = resume_source(run.resume, run.out_dir)
+    name = Path(config.text.corpus).name.split(".")[0] if config.text.corpus != "-" else "stdin"
+    return run_folder(config.run.resume, config.run.out_dir, name or "text")
+
+
+def run_folder(resume: str | None, out_dir: str | None, name: str) -> tuple[Path, Checkpoint | None]:
+    """The same for any kind of run. name: what a folder is called after where --out_dir does not say."""
+    source = resume_source(resume, out_dir)
     if source is not None:
         folder = source.parent
-        if run.out_dir is not None and Path(run.out_dir).resolve() != folder.resolve():
+        if out_dir is not None and Path(out_dir).resolve() != folder.resolve():
             raise UsageError(
-                f"--out_dir {run.out_dir} is not the folder of the run to be resumed, {folder}: leave --out_dir out, "
+                f"--out_dir {out_dir} is not the folder of the run to be resumed, {folder}: leave --out_dir out, "
                 "or copy the run first"
             )
-    elif run.out_dir is not None:
-        folder = Path(run.out_dir)
+    elif out_dir is not None:
+        folder = Path(out_dir)
     else:
-        name = Path(config.text.corpus).name.split(".")[0] if config.text.corpus != "-" else "stdin"
         name = re.sub(r"[^\w-]+", "-", name) or "text"
         folder = Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
     if folder.exists() and not folder.is_dir():

@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 from spread import RESULTS
 from tables_grammar import grammar
+from tables_images import images
 from tables_pieces import pieces
 from tables_predicting import between, comparison, depth, literal, main_job, records, stream
 from tables_sleep import rollouts, sleep
@@ -31,6 +32,7 @@ TABLES: dict[str, tuple[str, Callable[[], str]]] = {
     "grammar": ("grammar", grammar),
     "literal": ("literal", literal),
     "pieces": ("pieces", pieces),
+    "images": ("images", images),
     "bench": ("bench", bench),
     "dtypes": ("dtypes", dtypes),
     "time_to": ("time_to", time_to),

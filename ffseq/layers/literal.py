@@ -39,6 +39,24 @@ def goodness_factor(config: NetworkConfig) -> float:
     return config.goodness_scale * share[config.literal_goodness]
 
 
+def squares_change(units: Tensor, signal: Tensor, factor: float = 1.0) -> Tensor:
+    """δ = Σ s ∂G/∂a for G = factor · Σ_j h_j² of each row: 2 factor s h, of the shape and dtype of `units` (rows, H).
+
+    signal: s = −∂loss/∂G (rows,) float32. Units that are off have h = 0 and learn nothing.
+    """
+    return units * (signal * (2 * factor)).to(units.dtype)[:, None]
+
+
+def peer_push(running_mean: Tensor, peer: float) -> Tensor:
+    """λ (mean over the units of the running mean − running mean), (H,): what peer normalisation adds to δ."""
+    return (running_mean.mean() - running_mean) * peer
+
+
+def follow(running_mean: Tensor, positives: Tensor) -> None:
+    """Let a running mean (H,) follow the mean activity of the positives (B, H), in place."""
+    running_mean.lerp_(positives.to(running_mean.dtype).mean(0), FOLLOWING)
+
+
 class LiteralLayer(WindowLayer):
     """One layer of a literal stack.
 
@@ -151,11 +169,9 @@ class LiteralLayer(WindowLayer):
         mean: δ += λ (mean − running mean) / B, on and off units alike (Hinton's peer normalisation).
         """
         count = slots.shape[1]
-        scaled = signal.flatten() * (2 * self.factor * activity.scale)
-        delta = activity.units * scaled.to(activity.units.dtype)[:, None]
+        delta = squares_change(activity.units, signal.flatten(), self.factor * activity.scale)
         if peer:
-            push = (self.running_mean.mean() - self.running_mean) * (peer / count)
-            delta[:count] += push.to(delta.dtype)
+            delta[:count] += peer_push(self.running_mean, peer / count).to(delta.dtype)
         of_context = delta.view(*slots.shape, -1).sum(0)
         changes = {"bias": of_context.sum(0).to(self.bias.dtype)}
         if below is not None and self.below is not None:
@@ -176,4 +192,4 @@ class LiteralLayer(WindowLayer):
 
     def follow(self, positives: Tensor) -> None:
         """Let the running mean follow the mean activity of the positives (B, H)."""
-        self.running_mean.lerp_(positives.to(self.running_mean.dtype).mean(0), FOLLOWING)
+        follow(self.running_mean, positives)

@@ -1,0 +1,162 @@
+"""Unsupervised learning with local receptive fields and no shared weights (Hinton, arXiv 2212.13345, section 3.2).
+
+The paper's net for images of 28×28: 4×4 places whose 128 units see 10×10 pixels, 6 apart; 3×3 places whose 220 units
+see all units of 2×2 places below; 2×2 places with 512 units that do the same. About 2,000 units in each layer, kept
+equally busy by peer normalisation. Everything else is as in `ffseq.images.unsupervised`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from ffseq.errors import UsageError
+from ffseq.goodness import normalised
+from ffseq.images.config import ImagesConfig, optimiser_of
+from ffseq.images.data import ImageData
+from ffseq.images.dense import DenseStack, goodness, hidden_delta, threshold_signal
+from ffseq.images.experiment import Learned, Test
+from ffseq.images.fields import FieldLayer, Fields, by_place
+from ffseq.images.hybrid import hybrids
+from ffseq.images.pictures import hybrid_figure, local_receptive_fields
+from ffseq.images.readout import LearnedReadout
+from ffseq.randomness import generator
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The net, and what its layers learn from."""
+
+    channels: list[int] = field(default_factory=lambda: [128, 220, 512])
+    """Units at every place, layer by layer."""
+    first_field: int = 10
+    """Pixels on the side of what a unit of the first layer sees."""
+    first_step: int = 6
+    """Pixels between neighbouring places of the first layer. Each layer above sees 2×2 places, one apart."""
+    hidden: Literal["learned", "random"] = "learned"
+    """random: the layers stay as they were initialised and only the read-out learns, to compare with."""
+    blurs: int = 6
+    """How often the bits of a mask are blurred: the more, the larger its regions."""
+    threshold: float = 1.0
+    """θ of every layer, as a mean square of its activities: the threshold of the sum is so many times the units."""
+    temperature: float = 1.0
+    """What (goodness − θ) is divided by in the logistic function."""
+    peer_normalisation: float = 0.06
+    """λ, how strongly units are pushed towards the mean activity of their layer (Hinton's 0.03 is 0.06 here)."""
+
+
+def make(data: ImageData, config: ImagesConfig, device: torch.device, products: torch.dtype) -> LocalFields:
+    """The experiment at its beginning. Raises UsageError for settings out of range."""
+    own: Settings = config.own
+    if not own.channels or min(own.channels) < 1 or own.blurs < 0:
+        raise UsageError("--channels has to be a list of numbers of 1 or more, --blurs 0 or more")
+    if own.temperature <= 0:
+        raise UsageError("--temperature has to be positive")
+    if config.run.batch_size < 2:
+        raise UsageError("--batch_size has to be 2 or more: a hybrid is made of two images of a batch")
+    return LocalFields(data, config, device, products)
+
+
+class LocalFields:
+    """A stack of layers with local fields and its read-out; see `ffseq.images.experiment.Experiment`."""
+
+    tests: tuple[Test, ...] = ("one_pass",)
+
+    def __init__(self, data: ImageData, config: ImagesConfig, device: torch.device, products: torch.dtype) -> None:
+        self.own: Settings = config.own
+        self.shape = data.shape
+        self.fields = maps(self.own, data)
+        random = generator(config.run.seed, "weights")
+        layers = [FieldLayer(one, random).to(device) for one in self.fields]
+        self.stack = DenseStack(layers, optimiser_of(config.step), config.run.batch_size, products)
+        self.readout = LearnedReadout(sum(one.hidden for one in self.fields), data.classes, config.step, device)
+
+    @property
+    def modules(self) -> nn.ModuleDict:
+        """The layers and the read-out."""
+        return nn.ModuleDict({"layers": nn.ModuleList(self.stack.layers), "readout": self.readout.module})
+
+    @property
+    def optimisers(self) -> list[torch.optim.Optimizer]:
+        """That of the layers and that of the read-out."""
+        return [*self.stack.optimisers, self.readout.optimiser]
+
+    def update(self, images: Tensor, labels: Tensor, *, random: torch.Generator, share: float, done: float) -> Learned:
+        """Learn one batch, see `ffseq.images.experiment.Experiment`."""
+        count, learns = len(images), self.own.hidden == "learned"
+        shown = torch.cat([images, hybrids(images, self.shape, self.own.blurs, random)]) if learns else images
+        passes = self._upward(shown)
+        parts = [normalised(units[:count]) for _, units in passes]
+        figures = self.readout.learn(parts, self.readout.logits(parts), labels, share)
+        if not learns:
+            return Learned(figures)
+        sides = [goodness(units).view(2, count) for _, units in passes]
+        self.stack.apply([self._change(number, *passes[number], side) for number, side in enumerate(sides)], share)
+        every = torch.stack(sides).mean(2)
+        return Learned(figures, every[:, 0], every[:, 1])
+
+    def scores(self, images: Tensor, test: Test) -> Tensor:
+        """Logits, float32 (B, C)."""
+        return self.readout.logits([normalised(units) for _, units in self._upward(images)])
+
+    def pictures(self, images: Tensor, labels: Tensor) -> dict[str, Any]:
+        """Hybrids, and what units of the first layer look for in their fields."""
+        random = generator(0, "picture")
+        return {
+            "hybrids": hybrid_figure(images, self.shape, self.own.blurs, random),
+            "receptive_fields": local_receptive_fields(self.fields[0], self.stack.layers[0].get_parameter("weight")),
+        }
+
+    def figures(self) -> dict[str, Any]:
+        """Whether the layers learned."""
+        return {"hidden": self.own.hidden}
+
+    def _upward(self, images: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Of every layer the windows it sees (P, B, F) and its activity (B, H)."""
+        inputs = normalised(by_place(images, self.shape)).to(self.stack.products)
+        found = []
+        for number, fields in enumerate(self.fields):
+            windows = fields.windows(inputs)
+            pre = fields.product(windows, self.stack.weight(number))
+            units = pre.add_(self.stack.layers[number].get_parameter("bias").to(pre.dtype)).relu_()
+            found.append((windows, units))
+            inputs = normalised(units)
+        return found
+
+    def _change(self, number: int, windows: Tensor, units: Tensor, side: Tensor) -> dict[str, Tensor]:
+        """The changes of one layer, from what it sees, its activity and its own goodness."""
+        place, theta = self.stack.place(number), self.own.threshold * self.fields[number].hidden
+        delta = hidden_delta(
+            units,
+            threshold_signal(side, theta, self.own.temperature).flatten(),
+            running_mean=self.stack.layers[number].get_buffer("running_mean"),
+            peer=self.own.peer_normalisation,
+            positives=side.shape[1],
+        )
+        self.fields[number].change([windows], [delta], place["weight"])
+        torch.sum(delta, 0, dtype=torch.float32, out=place["bias"])
+        return place
+
+
+def maps(own: Settings, data: ImageData) -> list[Fields]:
+    """How each layer looks at the one below. Raises UsageError where the fields do not fit."""
+    planes, rows, columns = data.shape
+    if rows != columns:
+        raise UsageError(f"{data.name} has images of {rows}×{columns} pixels; local fields need square ones")
+    found: list[Fields] = []
+    try:
+        for units in own.channels:
+            if found:
+                below = found[-1]
+                found.append(Fields(below.places, below.units, field=2, step=1, margin=0, units=units))
+            else:
+                found.append(Fields(rows, planes, own.first_field, own.first_step, margin=0, units=units))
+    except ValueError:
+        raise UsageError(
+            f"{len(own.channels)} layers with --first_field {own.first_field} and --first_step {own.first_step} do not "
+            f"fit images of {rows}×{columns} pixels"
+        ) from None
+    return found

@@ -1,0 +1,56 @@
+"""The table of README made of results/images.json: errors of the image experiments beside the paper's."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from spread import RESULTS
+
+#: cell of results/images.json → its row's name, and what the paper says
+ROWS = {
+    "supervised": ("supervised, 4×2000", "1.36"),
+    "unsupervised": ("unsupervised, 4×2000", "1.37"),
+    "untrained layers": ("the same read-out on untrained layers", ""),
+    "local-fields": ("local receptive fields", "1.16"),
+    "jitter": ("supervised, images shifted by up to 2 pixels", "0.64"),
+    "recurrent": ("recurrent, top-down", "1.31"),
+    "backprop plain": ("backpropagation", "1.4"),
+    "backprop regularised": ("backpropagation, dropout and smoothing", "1.1"),
+    "backprop conv": ("backpropagation, convolutional", "0.6"),
+    "cifar10 2 layers": ("CIFAR-10, 2 layers", "41 to 46"),
+    "cifar10 3 layers": ("CIFAR-10, 3 layers", "41 to 46"),
+    "cifar10 down": ("CIFAR-10, 2 layers, the lower sum of squares for positives", "41 to 45"),
+    "cifar10 backprop": ("CIFAR-10, the same net by backpropagation", "37 to 39"),
+}
+COLUMNS = ("test_error_one_pass", "test_error_every_label", "test_error", "validation_error")
+
+
+def images() -> str:
+    """One row for each experiment: test errors in percent (mean over seeds), validation, epochs, minutes."""
+    results = json.loads((RESULTS / "images.json").read_text(encoding="utf-8"))
+    titles = [
+        "experiment",
+        "paper",
+        "one pass",
+        "every label",
+        "test error",
+        "validation",
+        "epochs",
+        "minutes",
+        "seeds",
+    ]
+    rows = ["| " + " | ".join(titles) + " |", "|---" * len(titles) + "|"]
+    for name in sorted(results, key=lambda one: list(ROWS).index(one) if one in ROWS else len(ROWS)):
+        title, paper = ROWS.get(name, (name, ""))
+        runs = list(results[name].values())
+        cells = [title, paper, *(error(runs, column) for column in COLUMNS)]
+        minutes = sum(run["seconds"] for run in runs) / len(runs) / 60
+        rows.append("| " + " | ".join([*cells, str(runs[0]["epochs"]), f"{minutes:.0f}", str(len(runs))]) + " |")
+    return "\n".join(rows)
+
+
+def error(runs: list[dict[str, Any]], column: str) -> str:
+    """Mean over runs in percent; empty where the experiment has no such test."""
+    found = [run[column] for run in runs if run[column] is not None]
+    return f"{sum(found) / len(found):.2f}" if found else ""
