@@ -68,9 +68,9 @@ def training_batch(
         random = np.random.default_rng(key(seed, "short", step))
         cut = np.flatnonzero(random.random(batch_size) < short_contexts)
         length = random.integers(0, block_size, size=len(cut))
-        contexts[cut] = torch.where(
-            torch.arange(block_size) < torch.from_numpy(length)[:, None], contexts[cut], alphabet_size
-        )
+        # Few rows: NumPy is through with them before torch has looked at the indices.
+        rows = contexts.numpy()
+        rows[cut] = np.where(np.arange(block_size) < length[:, None], rows[cut], alphabet_size)
     return contexts, torch.from_numpy(np.take(symbols, positions).astype(np.int64)), positions
 
 

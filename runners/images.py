@@ -27,8 +27,8 @@ CELLS: dict[str, tuple[list[str], tuple[int, ...]]] = {
     "jitter": (["jitter"], (0,)),
     "recurrent": (["recurrent"], (0,)),
     "backprop plain": (["backprop"], (0,)),
-    "backprop regularised": (["backprop", "--net", "regularised"], (0,)),
-    "backprop conv": (["backprop", "--net", "conv"], (0,)),
+    "backprop regularised": (["backprop", "--preset", "paper-regularised"], (0,)),
+    "backprop conv": (["backprop", "--preset", "paper-conv"], (0,)),
     "cifar10 2 layers": (["cifar10"], (0,)),
     "cifar10 3 layers": (["cifar10", "--layers", "3"], (0,)),
     "cifar10 down": (["cifar10", "--squares", "down"], (0,)),
@@ -61,8 +61,9 @@ def load() -> dict[str, dict[str, Any]]:
 
 def measure(words: list[str], seed: int, threads: int, folder: Path) -> dict[str, Any]:
     """One run through the command line, begun or gone on with in its folder."""
-    common = ["--preset", "paper", "--seed", str(seed), "--threads", str(threads), "--json"]
-    command = [sys.executable, "-m", "ffseq", "images", *words, *common, "--out_dir", str(folder), "--resume", "auto"]
+    experiment, *more = words
+    common = ["--seed", str(seed), "--threads", str(threads), "--out_dir", str(folder), "--resume", "auto", "--json"]
+    command = [sys.executable, "-m", "ffseq", "images", experiment, "--preset", "paper", *more, *common]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     found = json.loads(done.stdout.splitlines()[-1])
     return {**found, "run": folder.name}

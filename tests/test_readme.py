@@ -52,6 +52,19 @@ SHORTENED = {
     "train": [*SHORT, "--units", "32"],
     "bench": ["--only", "sampling", "--seconds", "0.05"],
     "sleep": SLEEP,
+    "images": [
+        "--train_images",
+        "300",
+        "--epochs",
+        "1",
+        "--batch_size",
+        "30",
+        "--units",
+        "16",
+        "--threads",
+        "1",
+        "--quiet",
+    ],
     "compare": [*SHORT, "--units", "16", "--threads", "1", *ONE_CELL],
 }
 BLOCKS = re.findall(r"```(console|python)\n(.*?)```", README, re.DOTALL)

@@ -194,8 +194,8 @@ def _from_files(dataset: str, data_dir: str | None) -> ImageData:
     for folder in folders:
         found = read(dataset, folder)
         if found is not None:
-            train, test, shape, names = found
-            return parts(dataset, shape, names, train, test, _validation(dataset, len(train[1])))
+            name, train, test, shape, names = found
+            return parts(name, shape, names, train, test, _validation(dataset, len(train[1])))
     looked = ", ".join(str(folder) for folder in folders) or data_dir or os.environ.get("FFSEQ_DATA")
     raise FfseqError(f"the files of {dataset} are not in {looked}: name their folder with --data_dir")
 

@@ -78,7 +78,6 @@ def _goodness(epochs: list[int], lines: list[dict[str, Any]]) -> Figure:
         axes.plot(epochs, [line["negative_goodness"][number] for line in lines], label="negatives", linestyle="--")
         axes.set_title(f"layer {number + 1}")
         axes.set_xlabel("epoch")
-        axes.set_ylim(bottom=0)
         if number == 0:
             axes.set_ylabel("mean goodness")
             axes.legend()
@@ -116,19 +115,21 @@ def hybrid_figure(images: Tensor, shape: tuple[int, int, int], blurs: int, rando
 
 
 def image_grid(rows: list[list[Tensor]], shape: tuple[int, int, int], titles: list[str] | None = None) -> Figure:
-    """Images (I,) float32 in 0..1, row by row; titles: one for each row."""
+    """Images (I,) float32 in 0..1, row by row, as one picture; titles: one for each row."""
     planes, height, width = shape
-    across = max(len(row) for row in rows)
-    figure = new_figure(0.9 * across, 0.9 * len(rows))
-    for number, (row, line) in enumerate(zip(rows, figure.subplots(len(rows), across, squeeze=False), strict=True)):
-        for axes in line:
-            axes.set_axis_off()
-        for axes, image in zip(line, row, strict=False):
-            pixels = image.view(planes, height, width)
-            if planes == 3:
-                axes.imshow(pixels.movedim(0, 2).numpy(), interpolation="nearest")
-            else:
-                axes.imshow(pixels[0].numpy(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-        if titles is not None:
-            line[0].set_title(titles[number], fontsize="small", loc="left")
+    across, gap = max(len(row) for row in rows), 2
+    canvas = torch.ones(planes, len(rows) * (height + gap) - gap, across * (width + gap) - gap)
+    for number, row in enumerate(rows):
+        for place, image in enumerate(row):
+            top, left = number * (height + gap), place * (width + gap)
+            canvas[:, top : top + height, left : left + width] = image.view(planes, height, width)
+    figure = new_figure(0.8 * across, 0.8 * len(rows))
+    axes = figure.subplots()
+    pixels = canvas.movedim(0, 2) if planes == 3 else canvas[0]
+    axes.imshow(pixels.numpy(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    axes.set_xticks([])
+    axes.set_yticks([n * (height + gap) + height / 2 for n in range(len(rows))] if titles else [], titles or [])
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    axes.tick_params(length=0)
     return figure

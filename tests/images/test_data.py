@@ -198,6 +198,13 @@ def test_the_drawn_digits_are_what_their_labels_say() -> None:
     assert float(middle[data.train.labels == 0].mean()) < float(middle[data.train.labels == 8].mean())  # a hole
 
 
+def test_mnist_is_not_taken_for_fashion(real_data: Path) -> None:
+    if not (real_data / "mnist").is_dir():
+        pytest.skip("FFSEQ_DATA has no MNIST")
+    with pytest.raises(FfseqError, match="not the file of fashion-mnist"):
+        load_images("fashion-mnist", str(real_data / "mnist"))
+
+
 def test_real_mnist_has_its_checksums_and_its_split(real_data: Path) -> None:
     if not (real_data / "mnist").is_dir():
         pytest.skip("FFSEQ_DATA has no MNIST")

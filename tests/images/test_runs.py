@@ -1,0 +1,152 @@
+"""Image runs from the command line: results, exact resume, refusals; nets small enough to take a moment."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from ffseq.baselines import backprop_images
+from ffseq.checkpoint import load_checkpoint
+from ffseq.commands.images import preset_files, settings
+from ffseq.errors import FfseqError, Interrupted
+from ffseq.images.config import from_flat
+from ffseq.images.experiment import EXPERIMENTS, module_of
+from ffseq.images.runs import run_experiment
+from tests.conftest import as_json, refused
+
+SMALL = ["--dataset", "glyphs", "--epochs", "2", "--batch_size", "30", "--units", "16",
+         "--threads", "1", "--dtype", "float32", "--quiet"]  # fmt: skip
+KEYS = {
+    "experiment", "dataset", "test_error", "test_error_every_label", "test_error_one_pass", "validation_error",
+    "train_error", "epochs", "epochs_to_2_percent", "seconds", "run",
+}  # fmt: skip
+DENSE = ("supervised", "jitter", "unsupervised")
+
+
+def options(experiment: str, folder: Path, **more: Any) -> Any:
+    flat = settings(experiment, [*SMALL, "--out_dir", str(folder)])
+    flat = {key: value for key, value in flat.items() if key not in ("json", "quiet", "preset")}
+    return from_flat(experiment, module_of(experiment).Settings, flat | more)
+
+
+@pytest.mark.usefixtures("few")
+@pytest.mark.parametrize("words", [["supervised"], ["unsupervised"], ["backprop", "--net", "regularised"],
+                                   ["backprop", "--net", "conv", "--channels", "2"]])  # fmt: skip
+def test_a_run_has_figures_and_pictures(words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "run"
+    result = as_json(capsys, "images", *words, *SMALL, "--out_dir", str(folder))
+    assert result.keys() >= KEYS
+    assert json.loads((folder / "result.json").read_text())["test_error"] == result["test_error"]
+    assert result["run"] == str(folder)
+    tests = {"every_label": result["test_error_every_label"], "one_pass": result["test_error_one_pass"]}
+    has = {"supervised": {"every_label", "one_pass"}, "unsupervised": {"one_pass"}, "backprop": set()}[words[0]]
+    assert {name for name, value in tests.items() if value is not None} == has
+    if has:
+        assert result["test_error"] == tests[result["best_test"]]  # chosen by validation
+        assert result["validation_error"] == min(result["validation_errors"].values())
+    names = {"curves"} | ({"goodness", "receptive_fields"} if has else set())
+    names |= {"hybrids"} if words[0] == "unsupervised" else set()
+    for name in names:
+        assert (folder / f"{name}.png").read_bytes()[:4] == b"\x89PNG"
+        assert "<svg" in (folder / f"{name}.svg").read_text()
+
+
+@pytest.mark.usefixtures("few")
+@pytest.mark.parametrize("experiment", [*DENSE, "backprop"])
+def test_a_run_that_was_stopped_goes_on_to_the_same_bits(experiment: str, tmp_path: Path) -> None:
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    run_experiment(options(experiment, whole))
+    for stops in (7, 6):  # in the first epoch, and in the second
+        asked = iter([False] * stops)
+        with pytest.raises(Interrupted, match="--resume"):
+            run_experiment(options(experiment, parts, resume="auto"), interrupted=lambda: next(asked, True))  # noqa: B023
+    assert load_checkpoint(parts / "last").config["step"] in (12, 13)
+    run_experiment(options(experiment, parts, resume="auto"))
+    one, two = load_checkpoint(whole / "last"), load_checkpoint(parts / "last")
+    assert one.model.keys() == two.model.keys()
+    assert all(torch.equal(one.model[name], two.model[name]) for name in one.model)
+    assert one.trainer_tensors is not None
+    assert two.trainer_tensors is not None
+    assert all(torch.equal(one.trainer_tensors[name], two.trainer_tensors[name]) for name in one.trainer_tensors)
+    assert (whole / "log.jsonl").read_text() == (parts / "log.jsonl").read_text()
+
+
+def test_it_learns_the_drawn_digits_and_better_than_untrained_layers(tmp_path: Path) -> None:
+    more = {"train_images": 2500, "epochs": 4, "units": 100, "batch_size": 25, "layers": 2, "temperature": 5.0}
+    errors = {
+        hidden: run_experiment(options("unsupervised", tmp_path / hidden, hidden=hidden, **more))["test_error"]
+        for hidden in ("learned", "random")
+    }
+    errors["supervised"] = run_experiment(options("supervised", tmp_path / "supervised", **more))["test_error"]
+    assert errors["learned"] < errors["random"]
+    assert errors["supervised"] < 50  # of 90 by chance
+
+
+@pytest.mark.usefixtures("few")
+def test_products_in_bfloat16_learn_the_same_within_their_rounding(tmp_path: Path) -> None:
+    for experiment in ("supervised", "unsupervised"):
+        more = {"epochs": 1, "batch_size": 150, "momentum": 0.0}
+        run_experiment(options(experiment, tmp_path / f"{experiment}-float", **more))
+        run_experiment(options(experiment, tmp_path / f"{experiment}-bfloat", dtype="bfloat16", **more))
+        one, two = (load_checkpoint(tmp_path / f"{experiment}-{kind}" / "last").model for kind in ("float", "bfloat"))
+        for name in one:
+            # Three digits in a product; and an activity near zero may fall on the other side.
+            torch.testing.assert_close(one[name], two[name], atol=2e-3, rtol=2e-2)
+
+
+def test_every_experiment_has_its_presets(tmp_path: Path) -> None:
+    for experiment in EXPERIMENTS:
+        assert {"quick", "paper"} <= preset_files(experiment).keys()
+        for preset in preset_files(experiment):
+            typed = settings(experiment, ["--preset", preset, "--seed", "3"])
+            assert typed["seed"] == 3
+            flat = {key: value for key, value in typed.items() if key not in ("json", "quiet", "preset")}
+            config = from_flat(experiment, module_of(experiment).Settings, flat)
+            assert config.data.dataset == ("glyphs" if preset == "quick" else config.data.dataset)
+    own = tmp_path / "mine.yaml"
+    own.write_text("units: 7\ntemperature: 3\n")
+    assert settings("supervised", ["--preset", str(own), "--units", "9"])["units"] == 9
+
+
+@pytest.mark.usefixtures("few")
+def test_what_makes_no_sense_is_refused_in_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = str(tmp_path / "run")
+    for words, said in (
+        (["supervized"], "did you mean 'supervised'"),
+        (["--units", "3"], "options follow the experiment"),
+        (["supervised", "--units", "x"], "--units"),
+        (["supervised", "--momentun", "0.5"], "did you mean '--momentum'"),
+        (["supervised", "--preset", "papre"], "did you mean 'paper'"),
+        (["supervised", "--temperature", "0"], "--temperature"),
+        (["supervised", "--momentum", "1"], "--momentum"),
+        (["supervised", "--batch_size", "400"], "300 training images"),
+        (["unsupervised", "--batch_size", "1"], "--batch_size"),
+        (["backprop", "--net", "deep"], "--net"),
+        (["backprop", "--dropout", "1"], "--dropout"),
+        (["supervised", "--resume", folder], "no run or checkpoint"),
+    ):
+        assert said in refused(capsys, "images", *words, "--quiet")
+    assert not (tmp_path / "run").exists()
+    assert as_json(capsys, "images", "supervised", *SMALL, "--layers", "1", "--out_dir", folder)["parameters"] > 0
+    assert "not empty" in refused(capsys, "images", "supervised", *SMALL, "--out_dir", folder)
+    assert "keeps it" in refused(capsys, "images", "supervised", "--resume", folder, "--units", "17")
+    assert "not a run of" in refused(capsys, "images", "backprop", "--resume", folder)
+
+
+@pytest.mark.usefixtures("few")
+def test_learning_that_runs_away_is_said_and_leaves_the_checkpoint_before_it(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    with pytest.raises(FfseqError, match="not finite"):
+        run_experiment(options("backprop", folder, learning_rate=1e9))
+    assert all(bool(one.isfinite().all()) for one in load_checkpoint(folder / "last").model.values())
+
+
+def test_dropout_of_the_baseline_keeps_the_mean_and_tests_leave_nothing_out() -> None:
+    random = torch.Generator().manual_seed(0)
+    kept = backprop_images._kept(torch.ones(400, 400), 0.25, random)
+    assert kept.unique().tolist() == pytest.approx([0.0, 4 / 3])
+    assert abs(float(kept.mean()) - 1) < 0.01
