@@ -73,9 +73,11 @@ def settings(experiment: str, arguments: list[str]) -> dict[str, Any]:
 def preset_files(experiment: str) -> dict[str, Path]:
     """The presets of an experiment and their files."""
     folder = resource_folder("presets") / "images"
+    longer = tuple(f"{other}-" for other in EXPERIMENTS if other.startswith(f"{experiment}-"))
     return {
         path.stem.removeprefix(f"{experiment}-"): path
         for path in sorted(folder.glob(f"{experiment}-*.yaml"), reverse=True)
+        if not path.stem.startswith(longer)
     }
 
 

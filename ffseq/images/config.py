@@ -34,7 +34,7 @@ class StepConfig:
     """How changes become weights."""
 
     optimiser: Literal["sgd", "adamw"] = "sgd"
-    """Of the layers: gradient descent with momentum, or AdamW. The read-out always learns by gradient descent."""
+    """Of the layers: gradient descent with momentum, or AdamW."""
     learning_rate: float = 5e-4
     """Step size of the layers at its highest. Hinton's 0.01, on averaged changes without the factor 2 of a square, is
     5e-4 here."""
@@ -44,6 +44,8 @@ class StepConfig:
     """Decay of the layers' weights, in units of the learning rate (Hinton's 0.001 is 0.02 here)."""
     readout_rate: float = 1e-2
     """Step size of the softmax read-out (Hinton's 0.1, on averaged changes)."""
+    readout_optimiser: Literal["sgd", "adamw"] = "sgd"
+    """Of the softmax read-out. Gradient descent wants a smaller rate for more units and for harder images."""
     readout_decay: float = 0.003
     """Decay of the read-out's weights, in units of its step size."""
     constant_share: float = 0.5
@@ -116,7 +118,7 @@ def to_flat(config: ImagesConfig) -> dict[str, Any]:
 def optimiser_of(step: StepConfig, *, readout: bool = False) -> OptimiserConfig:
     """The optimiser's settings, for the layers or for the softmax read-out."""
     return OptimiserConfig(
-        optimiser="sgd" if readout else step.optimiser,
+        optimiser=step.readout_optimiser if readout else step.optimiser,
         learning_rate=step.readout_rate if readout else step.learning_rate,
         beta1=step.momentum,
         weight_decay=step.readout_decay if readout else step.weight_decay,

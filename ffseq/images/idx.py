@@ -37,7 +37,7 @@ Part = tuple[NDArray[np.uint8], NDArray[np.integer]]
 
 
 def idx_data(dataset: str, folder: Path) -> tuple[str, Part, Part, tuple[int, int, int], tuple[str, ...]] | None:
-    """Name, training and test part of MNIST or Fashion-MNIST, shape and names of the classes; None where no file is there.
+    """Name, training and test part, shape and names of the classes of MNIST or Fashion-MNIST; None where no file is.
 
     Raises FfseqError where some are missing, damaged, or not the official ones.
     """

@@ -15,7 +15,7 @@ def few(monkeypatch: pytest.MonkeyPatch) -> None:
     def load(dataset: str, data_dir: str | None, train_images: int) -> ImageData:
         split = glyphs().test
         small = Split(
-            split.images[:300].view(-1, 28, 28)[:, 2:26:3, 2:26:3].flatten(1).contiguous(), split.labels[:300]
+            split.images[:120].view(-1, 28, 28)[:, 2:26:3, 2:26:3].flatten(1).contiguous(), split.labels[:120]
         )
         return ImageData("few", (1, 8, 8), glyphs().names, small, small, small)
 

@@ -28,7 +28,7 @@ COMMON = [
     "--epochs",
     "2",
     "--batch_size",
-    "60",
+    "30",
     "--threads",
     "1",
     "--dtype",
@@ -66,7 +66,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_bits(
         assert {path.stem for path in whole.glob("*.png")} == {"curves", "goodness", "hybrids", "receptive_fields"}
         monkeypatch.setattr(LocalFields, "pictures", lambda *_: {})
         monkeypatch.setattr("ffseq.images.runs.curves", lambda _: {})
-    asked = iter([False] * 7)
+    asked = iter([False] * 5)
     with pytest.raises(Interrupted, match="--resume"):
         run_experiment(config(experiment, out_dir=str(parts)), interrupted=lambda: next(asked, True))
     run_experiment(config(experiment, out_dir=str(parts), resume="auto"))
