@@ -10,10 +10,11 @@ from spread import RESULTS, spread
 def pieces() -> str:
     """Every alphabet: its symbols, what the net reaches, what Kneser-Ney reaches with the same symbols."""
     results = json.loads((RESULTS / "pieces.json").read_text(encoding="utf-8"))
-    rows = [
-        "| symbols | V | characters in one | bits per character | validation | Kneser-Ney | weights | dropout | seeds | seconds |",
-        "|---|---|---|---|---|---|---|---|---|---|",
-    ]
+    columns = [
+        "symbols", "V", "characters in one", "bits per character", "validation", "Kneser-Ney", "weights", "dropout",
+        "seeds", "seconds",
+    ]  # fmt: skip
+    rows = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     kinds = ["characters", "bpe", "unigram"]
     for name in sorted(results, key=lambda one: (kinds.index(one.split()[0]), int([*one.split(), "0"][1]))):
         entry = results[name]
