@@ -37,8 +37,14 @@ PARTS: dict[str, list[str]] = {
     "dreams": [*AESOP, "--only", "curve", "--mechanisms", "nce", "--lengths", "1,1000"],
     "contexts": [*AESOP, "--only", "curve", "--mechanisms", "contexts", "--lengths", "1000"],
     "lengths": [*AESOP, "--only", "curve", "--mechanisms", "nce", "--lengths", "10,100"],
-    "full-nights": [*AESOP, "--only", "curve", "--mechanisms", "nce", "--lengths", "1000", "--growing", "false"],
-    "others": [*AESOP, "--only", "curve", "--mechanisms", "plain,targets,contrast", "--lengths", "100,1000"],
+    "full-nights": [
+        *AESOP, "--only", "curve", "--mechanisms", "nce", "--lengths", "1000", "--growing", "false",
+        "--seeds", "0",
+    ],
+    "others": [
+        *AESOP, "--only", "curve", "--mechanisms",
+        "plain,contrast,gated,targets,opponent,consolidated,detectors,bank,slow", "--lengths", "1000", "--seeds", "0",
+    ],
     "tinyshakespeare": ["tinyshakespeare", *COMMON, "--only", "curve", "--mechanisms", "nce", "--lengths", "1000"],
     "tinyshakespeare-faster": [
         "tinyshakespeare", *COMMON, "--only", "curve", "--mechanisms", "nce", "--lengths", "1000", "--rates", "1e-3",
