@@ -42,8 +42,11 @@ PARTS: dict[str, list[str]] = {
         "--seeds", "0",
     ],
     "others": [
-        *AESOP, "--only", "curve", "--mechanisms",
-        "plain,contrast,gated,targets,opponent,consolidated,detectors,bank,slow", "--lengths", "1000", "--seeds", "0",
+        *AESOP, "--only", "curve", "--mechanisms", "plain,contrast,gated", "--lengths", "1000", "--seeds", "0",
+    ],
+    "balances": [
+        *AESOP, "--only", "curve", "--mechanisms", "targets,opponent,consolidated,detectors,bank,slow", "--lengths",
+        "1000", "--seeds", "0",
     ],
     "tinyshakespeare": ["tinyshakespeare", *COMMON, "--only", "curve", "--mechanisms", "nce", "--lengths", "1000"],
     "tinyshakespeare-faster": [

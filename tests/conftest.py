@@ -18,6 +18,8 @@ from ffseq.alphabet import Alphabet
 from ffseq.checkpoint import load_checkpoint
 from ffseq.cli import main
 from ffseq.config import NetworkConfig
+from ffseq.images.data import ImageData, Split
+from ffseq.images.glyphs import glyphs
 from ffseq.network import SequenceNetwork
 from ffseq.options import from_flat
 from ffseq.runs import train
@@ -147,3 +149,17 @@ def served(handler: type[Answering], monkeypatch: pytest.MonkeyPatch) -> Iterato
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+@pytest.fixture
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Image runs are on a few small images, so that most of their time is not the tests on a thousand."""
+
+    def load(dataset: str, data_dir: str | None, train_images: int) -> ImageData:
+        split = glyphs().test
+        small = Split(
+            split.images[:120].view(-1, 28, 28)[:, 2:26:3, 2:26:3].flatten(1).contiguous(), split.labels[:120]
+        )
+        return ImageData("few", (1, 8, 8), glyphs().names, small, small, small)
+
+    monkeypatch.setattr("ffseq.images.runs.load_images", load)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from conftest import as_json
 
 from ffseq.baselines import cifar10_twin
 from ffseq.checkpoint import load_checkpoint
@@ -20,7 +21,6 @@ from ffseq.images.experiment import module_of
 from ffseq.images.local_fields import LocalFields
 from ffseq.images.runs import run_experiment
 from ffseq.images.still_video import StillVideo
-from tests.conftest import as_json
 
 COMMON = [
     "--dataset",

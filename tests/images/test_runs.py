@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from conftest import as_json, refused
 
 from ffseq.baselines import backprop_images
 from ffseq.checkpoint import load_checkpoint
@@ -18,7 +19,6 @@ from ffseq.images.data import as_floats
 from ffseq.images.experiment import EXPERIMENTS, module_of
 from ffseq.images.glyphs import glyphs
 from ffseq.images.runs import run_experiment
-from tests.conftest import as_json, refused
 
 SMALL = ["--dataset", "glyphs", "--epochs", "2", "--batch_size", "30", "--units", "16",
          "--threads", "1", "--dtype", "float32", "--quiet"]  # fmt: skip
