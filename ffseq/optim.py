@@ -6,6 +6,7 @@ go weight by weight, in one row or one after the other (see ffseq/flat.py): no q
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -19,6 +20,8 @@ from ffseq.layers.window import WindowLayer
 
 #: Where the sums of squares of a memory begin, for changes summed over a batch.
 START = 1.0
+#: torch's own, which would import torch's compiler to be left alone by it: more than a second at the start of a run.
+_add_param_group = inspect.unwrap(torch.optim.Optimizer.add_param_group)
 
 
 class RowAdagrad(torch.optim.Optimizer):
@@ -29,6 +32,10 @@ class RowAdagrad(torch.optim.Optimizer):
 
     def __init__(self, weights: Iterable[Tensor], lr: float, start: float) -> None:
         super().__init__(list(weights), {"lr": lr, "start": start})
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """As in torch."""
+        _add_param_group(self, param_group)
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
@@ -54,6 +61,10 @@ class RowAdamW(torch.optim.AdamW):
     The same arithmetic in the same kernel; what is left out is what torch does around it at every step, which takes
     longer than the arithmetic where nets are small.
     """
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """As in torch."""
+        _add_param_group(self, param_group)
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]

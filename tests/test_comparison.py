@@ -78,7 +78,7 @@ def test_rows_have_what_is_promised_and_a_finished_cell_is_not_run_again(
 def test_interrupted_a_comparison_goes_on_where_it_was(text: str, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "ffseq", "compare", text, *QUICK, "--methods", "ff-all-expected", "--seeds", "0"]
     command += ["--learning_rates", "0.01", "--dropouts", "0", "--out_dir", str(tmp_path / "c"), "--json"]
-    long = [*command, "--max_iters", "2000", "--search_share", "1"]
+    long = [*command, "--max_iters", "1000", "--search_share", "1", "--eval_interval", "200"]
     with subprocess.Popen(long, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         while not list((tmp_path / "c").glob("cells/*/run/last")):
             time.sleep(0.05)
@@ -90,8 +90,8 @@ def test_interrupted_a_comparison_goes_on_where_it_was(text: str, tmp_path: Path
     reached = json.loads(state.read_text())["step"]
     done = subprocess.run(long, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout.splitlines()[-1])["rows"][0]["characters_seen"] == 2000 * 16
-    assert reached < 2000
+    assert json.loads(done.stdout.splitlines()[-1])["rows"][0]["characters_seen"] == 1000 * 16
+    assert reached < 1000
 
 
 def test_multiplications_are_those_counted_by_hand() -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -90,3 +93,12 @@ def test_decay_of_weights_is_decoupled_for_both_kinds() -> None:
         for layer, start in zip(layers, before, strict=True):
             torch.testing.assert_close(layer.candidates, start * (1 - 0.1 * 0.2) ** 5)
             assert (layer.bias == 1).all()
+
+
+def test_a_run_does_not_wait_for_the_compiler_of_torch(tmp_path: Path) -> None:
+    """Nobody asks for it, and to import it takes more than a second."""
+    words = ["train", "fables", "--max_iters", "2", "--units", "8", "--quiet", "--out_dir", str(tmp_path / "run")]
+    asked = f"import sys; from ffseq.cli import main; main({words}); print('torch._dynamo' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "False"

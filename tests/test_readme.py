@@ -169,6 +169,8 @@ def test_every_preset_runs(name: str, tmp_path: Path, capsys: pytest.CaptureFixt
     # Narrow, and of a large corpus little is scored: a net of full size would read its held-out text for a minute.
     corpus = load_corpus(card.name, split_rule=load_preset(name).get("split_rule", "auto"))
     little = ["--units", "32"] + (["--split_rule", "98/1/1"] if corpus.train.symbols > 500_000 else [])
+    if load_preset(name).get("memory"):
+        little += ["--memory", "4096"]  # a large one takes seconds to write
     assert main(["train", "--preset", name, "--json", "--out_dir", out_dir, *SHORT, *little]) == 0
     result = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert result["corpus"] == card.name
