@@ -113,6 +113,11 @@ class Progress:
             self._last = now
             self._write(text + "\n")
 
+    def step(self, text: str) -> None:
+        """A line about what begins now: at a terminal it is never left out, however soon it follows another."""
+        self._last = 0.0 if self.live else self._last
+        self.status(text)
+
     def end(self) -> None:
         """Take away the line about now, before something else is written."""
         self._clear()
@@ -141,6 +146,10 @@ class Within(Progress):
     def status(self, text: str) -> None:
         """A line about now, behind the title of the job."""
         self.outer.status(f"{self.title}: {' '.join(text.split())}")
+
+    def step(self, text: str) -> None:
+        """A line about what begins now, behind the title of the job."""
+        self.outer.step(f"{self.title}: {' '.join(text.split())}")
 
 
 class Ahead:

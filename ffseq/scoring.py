@@ -120,7 +120,7 @@ def evaluate(
             progress.status(f"learning on: {positions / part.symbols:.0%}")
         evaluation = replace(evaluation, bits=bits, accuracy=correct / max(positions, 1))
     if black_box != "none":
-        progress.status("counting for the black box")
+        progress.step("counting for the black box")
         box = _box_for(network, text, black_box, progress)
         mixed, *both = mixture_on(
             network,

@@ -43,6 +43,14 @@ def test_no_line_of_progress_is_left_before_the_result(
     assert [line for line in terminal.screen() if "text.txt, held out" in line or "open it in a browser" in line]
 
 
+def test_a_step_is_told_however_soon_it_follows_another(terminal: Terminal) -> None:
+    with Progress(stream=terminal) as progress:
+        for step in ("reading", "thinking", "writing"):
+            progress.step(step)
+    assert terminal.getvalue().replace("\r\x1b[2K", " ").split() == ["reading", "thinking", "writing"]
+    assert terminal.screen() == [""]
+
+
 def test_the_line_is_taken_away_when_the_work_fails_too(terminal: Terminal) -> None:
     def fail() -> None:
         with Progress(stream=terminal) as progress:

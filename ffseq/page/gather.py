@@ -94,7 +94,7 @@ def gather(
         missing.append("The run had no validation text: all of the training part was learned.")
     figures = None if corpus is not None else _recorded_figures(folder, checkpoint, missing)
     if figures is None and text is not None:
-        progress.status("scoring the held-out text")
+        progress.step("scoring the held-out text")
         given = {"threads": threads, "device": device, "dtype": dtype, "progress": progress}
         figures = evaluate(run, corpus, floors="no", **given)  # type: ignore[arg-type]
     known = (figures or {}).get("floors")
@@ -104,13 +104,13 @@ def gather(
             missing.append("Counting models were not fitted to this text: --floors yes does that.")
     shown = None
     if text is not None and part is not None and passage:
-        progress.status("reading the passage")
+        progress.step("reading the passage")
         alone = alone_of(network, text)
         shown = read_passage(network, text.symbols, part.segments, alone, start=start, length=passage)
     options = checkpoint.config.get("options") or {}
     if not options:
         missing.append("The checkpoint does not say how it was trained, so no settings of learning are listed.")
-    progress.status("writing a sample")
+    progress.step("writing a sample")
     now = network.generate("", max_new_tokens=300, temperature=0.7, seed=seed).strip()
     return Content(
         title=folder.resolve().name,
