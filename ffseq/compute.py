@@ -68,6 +68,11 @@ def choose_device(name: str) -> torch.device:
     return torch.device("cuda" if name == "cuda" or (name == "auto" and torch.cuda.is_available()) else "cpu")
 
 
+def device_name(device: torch.device) -> str:
+    """What a result says it was computed on: cpu, or the GPU by its name."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
 def _faster_dtype(device: torch.device) -> str:
     """The faster type for products on this machine: measured once, then remembered in the cache folder.
 

@@ -27,7 +27,7 @@ COLUMNS = ("test_error_one_pass", "test_error_every_label", "test_error", "valid
 
 
 def images() -> str:
-    """One row for each experiment: test errors in percent (mean over seeds), validation, epochs, minutes."""
+    """One row for each experiment: test errors in percent (mean over seeds), validation, epochs, minutes, on what."""
     results = json.loads((RESULTS / "images.json").read_text(encoding="utf-8"))
     titles = [
         "experiment",
@@ -38,6 +38,7 @@ def images() -> str:
         "validation",
         "epochs",
         "minutes",
+        "on",
         "seeds",
     ]
     rows = ["| " + " | ".join(titles) + " |", "|---" * len(titles) + "|"]
@@ -46,7 +47,8 @@ def images() -> str:
         runs = list(results[name].values())
         cells = [title, paper, *(error(runs, column) for column in COLUMNS)]
         minutes = sum(run["seconds"] for run in runs) / len(runs) / 60
-        rows.append("| " + " | ".join([*cells, str(runs[0]["epochs"]), f"{minutes:.0f}", str(len(runs))]) + " |")
+        on = f"{runs[0]['device']}, {runs[0]['dtype']}"
+        rows.append("| " + " | ".join([*cells, str(runs[0]["epochs"]), f"{minutes:.0f}", on, str(len(runs))]) + " |")
     return "\n".join(rows)
 
 

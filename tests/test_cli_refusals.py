@@ -57,6 +57,7 @@ def test_malformed_texts_are_refused(name: str, words: str, tmp_path: Path, caps
         (["train", "--learning_rate", "-1"], "--learning_rate"),
         (["train", "--learning_rate", "fast"], "learning_rate"),
         (["train", "--objective", "contrats"], "objective"),
+        (["train", "--objectiv", "nce"], "--objectiv "),
         (["train", "--objective", "contrast", "--negatives", "unigram"], "does not go with"),
         (["train", "--unitz", "3"], "--units"),
         (["train", "--max_iters", "1.5"], "max_iters"),

@@ -34,7 +34,12 @@ class _Help(DefaultHelpFormatter):
 def make_parser(verb: str, description: str) -> ArgumentParser:
     """An empty parser for a verb, with --json and --quiet."""
     parser = ArgumentParser(
-        prog=f"ffseq {verb}", description=description, exit_on_error=False, add_help=True, formatter_class=_Help
+        prog=f"ffseq {verb}",
+        description=description,
+        exit_on_error=False,
+        add_help=True,
+        formatter_class=_Help,
+        allow_abbrev=False,
     )
     parser.add_argument("--json", action="store_true", help="the last line of standard output is one JSON object")
     parser.add_argument("--quiet", action="store_true", help="no progress; errors are still shown")

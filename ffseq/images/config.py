@@ -27,6 +27,9 @@ class DataConfig:
     """Shift every training image by up to so many pixels in both directions, anew each time it is seen."""
     mirror: bool = False
     """Turn half of the training images around, left to right, anew each time they are seen."""
+    drop_pixels: float = 0.0
+    """Share of the pixels of a training image that are left out, anew each time it is seen; the others are brightened
+    so that their sum stays what it was on average (dropout, of the inputs only)."""
 
 
 @dataclass(frozen=True)
@@ -150,7 +153,7 @@ def _check(config: ImagesConfig) -> None:
     }  # fmt: skip
     shares = {
         "momentum": config.step.momentum, "constant_share": config.step.constant_share,
-        "final_rate": config.step.final_rate,
+        "final_rate": config.step.final_rate, "drop_pixels": config.data.drop_pixels,
     }  # fmt: skip
     for name, value in positive.items():
         if not (value > 0 and math.isfinite(value)):
@@ -159,5 +162,5 @@ def _check(config: ImagesConfig) -> None:
         if not (value >= 0 and math.isfinite(value)):
             raise UsageError(f"--{name} cannot be negative, got {value}")
     for name, value in shares.items():
-        if not 0 <= value <= 1 or (name == "momentum" and value == 1):
+        if not 0 <= value <= 1 or (name in ("momentum", "drop_pixels") and value == 1):
             raise UsageError(f"--{name} has to be a share of 1, got {value}")

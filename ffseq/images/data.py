@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -129,6 +130,7 @@ def batch_of(
     device: torch.device,
     jitter: int = 0,
     mirror: bool = False,
+    drop_pixels: float = 0.0,
 ) -> tuple[Tensor, Tensor]:
     """Images (B, I) float32 and labels (B,) of update `step`, counted from 0 over all epochs.
 
@@ -137,14 +139,23 @@ def batch_of(
     """
     each = updates_of_epoch(data, batch_size)
     epoch, number = divmod(step, each)
-    order = torch.randperm(len(data.train), generator=generator(seed, "order", epoch))
-    some = order[number * batch_size : (number + 1) * batch_size]
+    some = _order(len(data.train), seed, epoch)[number * batch_size : (number + 1) * batch_size]
     images = data.train.images[some]
     if jitter:
         images = jittered(images, data.shape, jitter, generator(seed, "jitter", step))
     if mirror:
         images = mirrored(images, data.shape, generator(seed, "mirror", step))
-    return as_floats(images, device), data.train.labels[some].to(device)
+    pixels = as_floats(images, device)
+    if drop_pixels:
+        kept = torch.rand(images.shape, generator=generator(seed, "pixels", step)) >= drop_pixels
+        pixels *= (kept / (1 - drop_pixels)).to(device)
+    return pixels, data.train.labels[some].to(device)
+
+
+@lru_cache(maxsize=2)
+def _order(images: int, seed: int, epoch: int) -> Tensor:
+    """The order of an epoch; kept, since an update needs a few of tens of thousands of numbers."""
+    return torch.randperm(images, generator=generator(seed, "order", epoch))
 
 
 def updates_of_epoch(data: ImageData, batch_size: int) -> int:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from ffseq.checkpoint import Checkpoint, replace_file, save_checkpoint
+from ffseq.compute import device_name
 from ffseq.errors import FfseqError, Interrupted
 from ffseq.images.config import ImagesConfig, share_at, to_flat
 from ffseq.images.data import ImageData, Split, as_floats, batch_of, updates_of_epoch
@@ -82,6 +83,7 @@ class Trainer:
                 seed=config.run.seed,
                 jitter=config.data.jitter,
                 mirror=config.data.mirror,
+                drop_pixels=config.data.drop_pixels,
                 device=self.device,
             )
             done = state.step / self.total
@@ -122,6 +124,7 @@ class Trainer:
             "seed": self.config.run.seed,
             "dtype": self.config.run.dtype,
             "threads": self.config.run.threads,
+            "device": device_name(self.device),
             **self.experiment.figures(),
         }
 

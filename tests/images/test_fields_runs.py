@@ -147,6 +147,23 @@ def test_about_half_of_the_images_are_mirrored() -> None:
     assert 0 < sum(kind[1] for kind in kinds) < 8
 
 
+def test_pixels_are_left_out_and_the_others_brightened() -> None:
+    data = small(planes=3)
+    plain, labels = batch_of(data, 0, 8, seed=1, device=torch.device("cpu"))
+    found, same = batch_of(data, 0, 8, seed=1, device=torch.device("cpu"), drop_pixels=0.25)
+    later = batch_of(data, 8 * (len(data.train) // 8), 8, seed=1, device=torch.device("cpu"), drop_pixels=0.25)[0]
+    assert torch.equal(labels, same)
+    lit = plain > 0
+    kept = found > 0
+    assert not (kept & ~lit).any()
+    assert torch.allclose(found[kept], plain[kept] / 0.75)
+    share, count = float((kept & lit).sum() / lit.sum()), int(lit.sum())
+    assert abs(share - 0.75) < 4 * (0.75 * 0.25 / count) ** 0.5  # four standard deviations
+    assert not torch.equal(kept, later > 0)
+    with pytest.raises(UsageError, match="--drop_pixels"):
+        config("local-fields", drop_pixels=1.0)
+
+
 def test_refusals() -> None:
     cpu = torch.device("cpu")
     with pytest.raises(UsageError, match="do not fit images"):
