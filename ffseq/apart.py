@@ -18,6 +18,7 @@ Shape letters: B positions in a batch, V alphabet size.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
@@ -30,6 +31,8 @@ from ffseq.negatives import Negatives, Said, sampled
 
 if TYPE_CHECKING:
     from ffseq.network import SequenceNetwork
+
+Weighed = Callable[[Tensor], Tensor]
 
 
 def rising(objective: Objective, real: Tensor, *, log_q: Tensor | None, threshold: float) -> Tensor:
@@ -70,9 +73,11 @@ def awake(
     frozen: SequenceNetwork | None,
     gated: bool = False,
     places: Views | None = None,
+    weighed: Weighed | None = None,
 ) -> Update:
     """One update awake: contexts (B, K) and targets (B,) of real text, no negatives. frozen: q, for `nce`; places: as
     `learn` takes them. gated: weigh it by 1 − P(real), for which all candidates are looked at: less than separation.
+    weighed: from the strength of the signal (B,) to what it is to be.
     """
     index = targets[:, None]
     log_q = None
@@ -84,6 +89,8 @@ def awake(
         up = rising(learning.objective, scores.gather(1, index)[:, 0], log_q=log_q, threshold=threshold)
         if gated:
             up = up * (1 - torch.softmax(scores, 1).gather(1, index)[:, 0])
+        if weighed is not None:
+            up = weighed(up)
         return torch.zeros_like(scores).scatter_(1, index, up[:, None]), Negatives(torch.zeros_like(scores), None)
 
     return learn(network, contexts, targets, learning, random=random, drop=drop, places=places, judge=judge)
@@ -100,12 +107,14 @@ def asleep(
     truth: Tensor | None = None,
     again: Said | None = None,
     places: Views | None = None,
+    weighed: Weighed | None = None,
 ) -> tuple[Update, Tensor]:
     """One update asleep: every context (B, K) with a symbol that the net says there, whose goodness falls.
 
     frozen: the net that speaks, with what it says at rest; None: the net itself, as it is in this pass, every layer for
     itself in scopes own and below. truth: (B,) real symbols, where a net is told when it happened to say the truth:
     there nothing falls. again: what was said in these contexts when they were dreamt, which nobody says anew then.
+    weighed: as in `awake`.
     Returns the update and symbols (B,) to go on dreaming with.
     """
     tau = learning.negatives_temperature
@@ -122,6 +131,8 @@ def asleep(
         down = falling(learning.objective, scores.gather(1, symbols)[:, 0], log_q=known, threshold=threshold)
         if truth is not None:
             down = down * (symbols[:, 0] != truth)
+        if weighed is not None:
+            down = weighed(down)
         said = torch.zeros_like(scores).scatter_(1, symbols, 1.0)
         return torch.zeros_like(scores).scatter_(1, symbols, -down[:, None]), Negatives(said, None)
 

@@ -8,17 +8,18 @@ from typing import Literal
 
 from ffseq.errors import UsageError
 
-#: Goodness functions and negative sources have a name of ours, below, or MODULE:NAME (see `ffseq.own`).
+#: Goodness functions, negative sources and mechanisms have a name of ours, below, or MODULE:NAME (see `ffseq.own`).
 Goodness = str
 Source = str
-GOODNESS = ("agreement", "squares")
+Mechanism = str
+GOODNESS = ("agreement", "squares", "bounded", "opposed")
 NEGATIVES = ("auto", "sampled", "expected", "argmax", "unigram", "corrupted", "rollout", "dream")
+MECHANISMS = ("none", "opponent", "consolidated", "detectors")
 #: Sources whose negatives are text of the net's own, see `ffseq.rollouts`.
 ROLLOUTS = ("rollout", "dream")
 Objective = Literal["contrast", "likelihood", "nce", "threshold", "difference"]
 Scope = Literal["own", "below", "all"]
 PhaseKind = Literal["interleaved", "sleep", "growing", "deprived", "sequence"]
-Mechanism = Literal["none", "opponent", "consolidated", "detectors"]
 Tracker = Literal["none", "tensorboard", "wandb"]
 PieceKind = Literal["unigram", "bpe", "char"]
 Between = Literal["none", "quantised", "projected", "stepped"]
@@ -74,7 +75,9 @@ class NetworkConfig:
     """H, units in a layer. By default chosen from the size of the corpus."""
     goodness: Goodness = "agreement"
     """How a layer values a candidate: agreement, h·E + e; squares, the sum of squares of the gated activities with the
-    candidate; or MODULE:NAME, a GoodnessFunction of your own (see ffseq/goodness.py)."""
+    candidate; bounded, agreement that cannot leave a range; opposed, squares of one half of the units less those of
+    the other (see ffseq/further_goodness.py); or MODULE:NAME, a GoodnessFunction of your own (see
+    ffseq/goodness.py)."""
     recency: float = 1.0
     """The character d back enters scaled by d to the power of minus this. 0: all alike."""
     context_to_all: bool = True
@@ -269,7 +272,8 @@ class PhasesConfig:
     mechanism: Mechanism = "none"
     """What keeps long phases in balance. opponent: each also applies the other's last average change. consolidated:
     both only collect, and the end of sleep applies the sum of their averages. detectors: one half of each layer's
-    units learns awake, the other half asleep."""
+    units learns awake, the other half asleep, with --goodness opposed. MODULE:NAME: a Balance of your own (see
+    ffseq/mechanisms.py)."""
     rate_cap: float | None = None
     """The learning rate is at most this, divided by the length of the phase, before it falls towards the end of the run
     as it always does."""

@@ -8,9 +8,10 @@ the layer as a vector E_c, a row of `candidates` (V, H). Two ways to say how wel
     squares     G(c) = κ Σ_j [u_j > 0] (a_j + E_cj)²  =  κ (Σ_j u_j²  +  2 u · E_c  +  [u > 0] · E_c²)
 
 `squares` is Hinton's sum of squared activities (arXiv 2212.13345, section 2) of a layer to which the candidate is a
-further input, with the gate held where the context put it; `agreement` is its first-order part. A third way is yours:
+further input, with the gate held where the context put it; `agreement` is its first-order part. Any other way is a
+`GoodnessFunction`: two more of ours (`ffseq.further_goodness`), or one of yours.
 
-    MODULE:NAME a `GoodnessFunction`     G(c) = κ g(u, E)(c) + e_c
+    bounded, opposed, MODULE:NAME        G(c) = κ g(u, E)(c) + e_c       e = 0 for `bounded` and `squares`
 
 Everything here is a pure function; the derivatives are written out and tested against autograd, and yours can be
 checked against differences (ffseq/derivatives.py).
@@ -30,7 +31,12 @@ from torch import Tensor
 
 from ffseq.config import GOODNESS, Goodness
 from ffseq.errors import UsageError
-from ffseq.own import imported, is_own
+from ffseq.own import imported
+
+#: Kinds that are written out here, as products.
+PRODUCTS = ("agreement", "squares")
+#: Kinds without a bias for every candidate, which would be bounded by nothing or is one of the squares.
+UNBIASED = ("squares", "bounded")
 
 
 @dataclass(frozen=True)
@@ -46,7 +52,7 @@ class Activity:
 
 @dataclass(frozen=True)
 class GoodnessFunction:
-    """A goodness g of your own, with its derivatives in closed form; products may be in bfloat16.
+    """A goodness g other than a product, with its derivatives in closed form; products may be in bfloat16.
 
     value: from u (B, H), nowhere negative, and E (V, H) to g (B, V). activity_change and candidate_change: from u, E
     and the signal s (B, V) to Σ_c s(c) ∂g(c)/∂u (B, H) and Σ_b s(c) ∂g(c)/∂E (V, H).
@@ -59,8 +65,9 @@ class GoodnessFunction:
 
 @cache
 def own_goodness(name: str) -> GoodnessFunction:
-    """The goodness function called MODULE:NAME. Raises UsageError where it is none."""
-    found = imported("--goodness", name, GOODNESS)
+    """The goodness function of that name, one of ours or MODULE:NAME. Raises UsageError where it is none."""
+    place = f"ffseq.further_goodness:{name}" if name in GOODNESS else name
+    found = imported("--goodness", place, GOODNESS)
     if not isinstance(found, GoodnessFunction):
         raise UsageError(f"--goodness {name} is a {type(found).__name__}, not a ffseq.goodness.GoodnessFunction")
     return found
@@ -76,8 +83,8 @@ def normalised(units: Tensor) -> Tensor:
 def goodness(kind: Goodness, activity: Activity, candidates: Tensor, candidate_bias: Tensor) -> Tensor:
     """Goodness of every candidate (B, V), in the dtype of the bias.
 
-    candidates: E (V, H), float32 or in the dtype of the activity; candidate_bias: e (V,) float32, which `squares` does
-    not add.
+    candidates: E (V, H), float32 or in the dtype of the activity; candidate_bias: e (V,) float32, which `squares`
+    and `bounded` do not add.
 
     >>> activity = Activity(torch.tensor([[1.0, 0.0]]))
     >>> E = torch.tensor([[3.0, 5.0], [0.5, 1.0]])
@@ -89,9 +96,9 @@ def goodness(kind: Goodness, activity: Activity, candidates: Tensor, candidate_b
     # In training a product may round to the three digits of bfloat16: far less than what sampling a batch leaves open.
     # Figures are computed in float32. Sums of squares, large and the same for all candidates, never round.
     units, weights = activity.units, candidates.to(activity.units.dtype)
-    if is_own(kind):
+    if kind not in PRODUCTS:
         value = own_goodness(kind).value(units, weights).to(candidate_bias.dtype)
-        return torch.add(candidate_bias, value, alpha=activity.scale)
+        return value * activity.scale if kind in UNBIASED else torch.add(candidate_bias, value, alpha=activity.scale)
     cross = (units @ weights.t()).to(candidate_bias.dtype)
     if kind == "agreement":
         return torch.add(candidate_bias, cross, alpha=activity.scale)
@@ -107,7 +114,7 @@ def pre_activity_change(kind: Goodness, activity: Activity, candidates: Tensor, 
     """
     units = activity.units
     scaled = signal * activity.scale
-    if is_own(kind):
+    if kind not in PRODUCTS:
         change = own_goodness(kind).activity_change(units, candidates.to(units.dtype), scaled.to(units.dtype))
         change = change.to(units.dtype)
     else:
@@ -125,7 +132,7 @@ def candidate_change(kind: Goodness, activity: Activity, candidates: Tensor, sig
     agreement: ΔE = κ sᵀ u.  squares: ΔE = 2 κ (sᵀ u + (sᵀ [u > 0]) ∘ E).
     """
     units = activity.units
-    if is_own(kind):
+    if kind not in PRODUCTS:
         scaled = (signal * activity.scale).to(units.dtype)
         return own_goodness(kind).candidate_change(units, candidates.to(units.dtype), scaled)
     rows = (signal * activity.scale).to(units.dtype).t()

@@ -22,10 +22,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ffseq.between import through
-from ffseq.goodness import normalised
+from ffseq.goodness import PRODUCTS, normalised
 from ffseq.layers.causal import dilation
 from ffseq.layers.window import WindowLayer
-from ffseq.own import is_own
 
 if TYPE_CHECKING:
     from ffseq.network import Past, SequenceNetwork
@@ -40,7 +39,7 @@ def next_scores(network: SequenceNetwork, strings: int) -> Callable[[Tensor], Te
     """
     if network.config.stack == "literal":
         return network.scores
-    if is_own(network.config.goodness):
+    if network.config.goodness not in PRODUCTS:
         past: Past = {}
         return lambda contexts: network.scores(contexts[None] if network.is_causal else contexts, past)
     layers = [layer for layer in network.layers if isinstance(layer, WindowLayer)]

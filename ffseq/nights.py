@@ -7,6 +7,7 @@ that are less than true separation. Awake nothing is kept of the real text. What
 from __future__ import annotations
 
 import copy
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -16,7 +17,7 @@ from ffseq.apart import asleep, awake, say
 from ffseq.bank import Bank
 from ffseq.config import TrainConfig
 from ffseq.learning import Update
-from ffseq.mechanisms import Balance
+from ffseq.mechanisms import own_balance
 from ffseq.network import SequenceNetwork
 from ffseq.phases import Moment, speaks_frozen
 from ffseq.randomness import generator
@@ -43,7 +44,7 @@ class Nights:
         flat = network.flat()
         assert flat is not None
         self.places = flat.places
-        self.balance = Balance(config.phases.mechanism, flat)
+        self.balance = own_balance(config.phases.mechanism)(flat)
 
     def wake(self, moment: Moment, step: int, contexts: Tensor, targets: Tensor) -> Update:
         """An update with real contexts (B, K) and targets (B,), and without negatives."""
@@ -59,6 +60,7 @@ class Nights:
             frozen=self.frozen,
             gated=self.config.phases.gated,
             places=self.places,
+            weighed=partial(self.balance.signal, moment=moment),
         )
 
     def sleep(self, moment: Moment, step: int, real: tuple[Tensor, Tensor] | None = None) -> Update:
@@ -83,6 +85,7 @@ class Nights:
             truth=real[1] if real is not None and phases.asleep == "targets" else None,
             again=again,
             places=self.places,
+            weighed=partial(self.balance.signal, moment=moment),
         )
         if real is None:
             size, symbols = len(self.network.alphabet), symbols if said is None else said.symbols

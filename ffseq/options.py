@@ -7,7 +7,7 @@ from dataclasses import fields
 from typing import Any
 
 from ffseq.config import (
-    GOODNESS,
+    MECHANISMS,
     NEGATIVES,
     ROLLOUTS,
     CorpusConfig,
@@ -23,7 +23,8 @@ from ffseq.config import (
     source_of,
 )
 from ffseq.errors import UsageError
-from ffseq.goodness import own_goodness
+from ffseq.goodness import PRODUCTS, own_goodness
+from ffseq.mechanisms import own_balance
 from ffseq.negatives import own_source
 from ffseq.objective import check_combination
 from ffseq.phases import check_phases
@@ -157,10 +158,12 @@ def check(config: TrainConfig) -> None:
             )
     if learn.threshold is not None and not math.isfinite(learn.threshold):
         raise UsageError(f"--threshold has to be a finite number, got {learn.threshold}")
-    if net.goodness not in GOODNESS:
+    if net.goodness not in PRODUCTS:
         own_goodness(net.goodness)
     if learn.negatives not in NEGATIVES:
         own_source(learn.negatives)
+    if config.phases.mechanism not in MECHANISMS:
+        own_balance(config.phases.mechanism)
     if net.stack == "literal":
         _check_literal(config)
     check_phases(config)

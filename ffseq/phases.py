@@ -199,11 +199,16 @@ def check_phases(config: TrainConfig) -> None:
             "--phases.gated weighs the real symbol by how sure the net was of it, and a symbol said asleep by whether "
             "it was wrong, which it has to be told: add --phases.asleep targets"
         )
-    stops = phases.asleep == "contexts" or phases.gated
+    if phases.mechanism == "detectors" and net.goodness != "opposed":
+        raise UsageError(
+            "--phases.mechanism detectors has half of the units learn awake and the others asleep, whose goodness is "
+            "subtracted: add --goodness opposed"
+        )
+    stops = phases.asleep == "contexts" or phases.gated or net.goodness == "bounded"
     if learn.objective == "likelihood" or (learn.objective == "contrast" and not stops):
         raise UsageError(
             f"--objective {learn.objective} without end raises real symbols awake, and --phases.asleep "
-            f"{phases.asleep} do not bring them back: use --objective nce or threshold"
+            f"{phases.asleep} do not bring them back: use --objective nce or threshold, or --goodness bounded"
         )
     if learn.objective == "nce" and phases.asleep == "targets":
         raise UsageError("--objective nce needs the truth among its negatives: use --phases.asleep contexts or dreams")

@@ -16,7 +16,9 @@ from functools import cache, partial
 from typing import Any
 
 from ffseq.config import PhasesConfig
-from ffseq.errors import UsageError
+from ffseq.errors import UsageError, nearest
+from ffseq.mechanisms import own_balance
+from ffseq.own import is_own
 from ffseq.phases import share_at_full_length
 
 #: At least this share of the updates lies in phases of the full length.
@@ -62,9 +64,12 @@ MECHANISMS: dict[str, Mechanism] = {
         Mechanism("consolidated", "nce, both averages applied after each night",
                   {"objective": "nce", "phases.asleep": "dreams", "phases.dreamer": "frozen",
                    "phases.mechanism": "consolidated"}),
-        Mechanism("detectors", "nce, half of the units learn awake, half asleep",
+        Mechanism("detectors", "nce, detectors learn awake, constraints asleep, whose goodness is subtracted",
                   {"objective": "nce", "phases.asleep": "dreams", "phases.dreamer": "frozen",
-                   "phases.mechanism": "detectors"}),
+                   "phases.mechanism": "detectors", "goodness": "opposed"}),
+        Mechanism("bounded", "contrast on bounded goodness, dreams of the net as it changes",
+                  {"objective": "contrast", "phases.asleep": "dreams", "phases.dreamer": "live",
+                   "goodness": "bounded"}),
         Mechanism("plain", "threshold, dreams of the net as it changes",
                   {"objective": "threshold", "phases.asleep": "dreams", "phases.dreamer": "live"}),
         Mechanism("contexts", "nce, asleep real contexts",
@@ -78,6 +83,19 @@ MECHANISMS: dict[str, Mechanism] = {
                    "phases.gated": True}),
     )
 }  # fmt: skip
+
+
+def mechanism_named(name: str) -> Mechanism:
+    """The mechanism of that name; MODULE:NAME is `nce` with a balance of the user's own. Raises UsageError."""
+    if is_own(name):
+        own_balance(name)
+        return Mechanism(name, f"nce, balanced by {name}", MECHANISMS["nce"].options | {"phases.mechanism": name})
+    if name not in MECHANISMS:
+        raise UsageError(
+            f"--mechanisms: there is no {name!r}{nearest(name, list(MECHANISMS))}. Known: {', '.join(MECHANISMS)}, or "
+            "what is yours as MODULE:NAME"
+        )
+    return MECHANISMS[name]
 
 
 @dataclass(frozen=True)

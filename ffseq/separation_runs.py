@@ -21,7 +21,7 @@ from ffseq.phases import share_at_full_length, updates_of
 from ffseq.progress import Ahead, Progress, Within
 from ffseq.runs import train
 from ffseq.scoring import evaluate, load_network
-from ffseq.separation import AT_FULL_LENGTH, INTERLEAVED, MECHANISMS, Mechanism, Plan, options_of
+from ffseq.separation import AT_FULL_LENGTH, INTERLEAVED, Mechanism, Plan, mechanism_named, options_of
 
 #: Symbols of a sample, which the net dreams from nothing.
 SAMPLE = 200
@@ -58,7 +58,7 @@ class Separation:
             self.tuning = {"split_rule": "hinton-tuning"}
         self.cells = Cells(corpus, folder, interrupted)
         self.progress, self.interrupted = progress, interrupted
-        self.mechanisms = [MECHANISMS[name] for name in plan.mechanisms] if plan.lengths else []
+        self.mechanisms = [mechanism_named(name) for name in plan.mechanisms] if plan.lengths else []
         for mechanism in self.mechanisms:  # what does not go together is refused before the first run
             for length in plan.lengths:
                 from_flat(self.base | options_of(mechanism, length, plan.updates, growing=plan.growing))

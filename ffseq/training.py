@@ -171,7 +171,7 @@ class Trainer:
             update = self.nights.sleep(moment, self.state.step)
         else:
             update = self.nights.sleep(moment, self.state.step, self._batch(self.state.step - moment.read)[:2])
-        if self.nights is None or moment.phase == "interleaved" or self.nights.balance.transform(moment):
+        if self.nights is None or moment.phase == "interleaved" or self.nights.balance.change(moment):
             apply_changes(self.optimisers, self.layers, update.changes, rate, self.flat)
         if self.shown is not self.network:
             # A short memory at first, so that the average does not drag the random start along.

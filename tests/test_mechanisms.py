@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from ffseq.config import Mechanism, PhasesConfig
 from ffseq.flat import Flat
-from ffseq.mechanisms import Balance
+from ffseq.mechanisms import own_balance
 from ffseq.phases import moments
 
 
@@ -24,11 +24,11 @@ def row() -> Flat:
 
 def applied(mechanism: Mechanism, config: PhasesConfig, changes: list[float], flat: Flat) -> list[torch.Tensor | None]:
     """What is applied of updates whose changes are the same number everywhere."""
-    balance = Balance(mechanism, flat)
+    balance = own_balance(mechanism)(flat)
     found: list[torch.Tensor | None] = []
     for moment, number in zip(moments(config), changes, strict=False):
         flat.changes.fill_(number)
-        found.append(flat.changes.clone() if balance.transform(moment) else None)
+        found.append(flat.changes.clone() if balance.change(moment) else None)
     return found
 
 
@@ -86,7 +86,7 @@ def test_detectors_and_constraints_share_nothing_but_the_candidates_biases() -> 
 
 @pytest.mark.parametrize("mechanism", ["none", "detectors"])
 def test_some_remember_nothing(mechanism: Mechanism) -> None:
-    assert Balance(mechanism, row()).state_bytes == 0
+    assert own_balance(mechanism)(row()).state_bytes == 0
 
 
 @pytest.mark.parametrize("mechanism", ["opponent", "consolidated"])
@@ -94,15 +94,15 @@ def test_in_the_middle_of_a_phase_it_goes_on_from_what_it_had(mechanism: Mechani
     flat, config = row(), PhasesConfig("sleep", 3, 2)
     changes = [1.0, -2.0, 3.0, 0.5, 4.0, -1.0, 2.0, 2.0, 1.0, 1.0]
     whole = applied(mechanism, config, changes, flat)
-    first, second = Balance(mechanism, flat), Balance(mechanism, flat)
+    first, second = own_balance(mechanism)(flat), own_balance(mechanism)(flat)
     for moment, number in zip(islice(moments(config), 4), changes, strict=False):
         flat.changes.fill_(number)
-        first.transform(moment)
-    assert first.state_bytes == 3 * 4 * len(flat.changes)
+        first.change(moment)
+    assert first.state_bytes == 3 * 4 * len(flat.changes) + 8  # two averages, a total, and how many it is of
     second.restore(first.tensors())
     for moment, number, expected in zip(moments(config, 4), changes[4:], whole[4:], strict=False):
         flat.changes.fill_(number)
-        if second.transform(moment):
+        if second.change(moment):
             assert expected is not None
             torch.testing.assert_close(flat.changes, expected)
         else:

@@ -303,6 +303,7 @@ def test_drift_is_that_of_the_last_whole_phases(tmp_path: Path) -> None:
 def test_asleep_with_dreams_only_is_called_offline() -> None:
     assert {name: one.offline for name, one in MECHANISMS.items()} == {
         "nce": True, "bank": True, "slow": True, "opponent": True, "consolidated": True, "detectors": True,
+        "bounded": True,
         "plain": True, "contexts": False, "contrast": False, "targets": False, "gated": False,
     }  # fmt: skip
 
@@ -311,6 +312,7 @@ def test_asleep_with_dreams_only_is_called_offline() -> None:
     ("more", "words"),
     [
         (["--mechanisms", "nce,contxts"], "did you mean 'contexts'?"),
+        (["--mechanisms", "nce,not_there:f"], "No module named 'not_there'"),
         (["--only", "curv"], "did you mean 'curve'?"),
         (["--updates", "61"], "--updates"),
         (["--lengths", "0"], "--lengths"),

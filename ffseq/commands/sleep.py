@@ -14,7 +14,7 @@ from ffseq.interrupt import Interrupt
 from ffseq.leaving import in_team
 from ffseq.options import GROUPS, LARGEST, NAMED, from_flat
 from ffseq.pieces import BOUND
-from ffseq.separation import MECHANISMS, Plan
+from ffseq.separation import MECHANISMS, Plan, mechanism_named
 
 PARTS = ("curve", "deprivation")
 OWN = (
@@ -112,7 +112,9 @@ def _options(arguments: list[str]) -> dict[str, Any]:
         "negatives, and how much sleep brings it back. Stop it when you like: the same command goes on.",
     )
     parser.add_argument("corpus", nargs="?", type=str, default="fables", help="a catalogue name, or a path to text")
-    parser.add_argument("--mechanisms", type=str, default="all", help="names separated by commas, or all")
+    parser.add_argument(
+        "--mechanisms", type=str, default="all", help="names separated by commas, MODULE:NAME for your own, or all"
+    )
     parser.add_argument("--lengths", type=str, default="1,10,100,1000", help="updates of a phase, by commas")
     parser.add_argument("--updates", type=int, default=80_000, help="of each run; an interleaved one counts as two")
     parser.add_argument("--seeds", type=str, default="0,1,2", help="seeds of the full runs, separated by commas")
@@ -148,13 +150,8 @@ def _options(arguments: list[str]) -> dict[str, Any]:
 
 def _plan(options: dict[str, Any]) -> Plan:
     names = list(MECHANISMS) if options["mechanisms"] == "all" else options["mechanisms"].split(",")
-    for name in names:
-        if name not in MECHANISMS:
-            raise UsageError(
-                f"--mechanisms: there is no {name!r}{nearest(name, list(MECHANISMS))}. Known: {', '.join(MECHANISMS)}"
-            )
     plan = Plan(
-        mechanisms=tuple(dict.fromkeys(names)),
+        mechanisms=tuple(dict.fromkeys(mechanism_named(name).name for name in names)),
         lengths=_whole("lengths", options["lengths"], 1),
         updates=options["updates"],
         seeds=_whole("seeds", options["seeds"], 0),

@@ -19,8 +19,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ffseq.config import GOODNESS, Goodness
-from ffseq.goodness import Activity, candidate_change, goodness, own_goodness, pre_activity_change
+from ffseq.config import Goodness
+from ffseq.goodness import (
+    PRODUCTS,
+    UNBIASED,
+    Activity,
+    candidate_change,
+    goodness,
+    own_goodness,
+    pre_activity_change,
+)
 
 
 def recency_scale(block_size: int, recency: float) -> Tensor:
@@ -90,7 +98,7 @@ class WindowLayer(nn.Module):
     ) -> None:
         super().__init__()
         self.kind = goodness
-        if goodness not in GOODNESS:
+        if goodness not in PRODUCTS:
             own_goodness(goodness)  # refuses what is none before anything is learned
         self.rounded = {}
         inputs = bool(block_size) + bool(below)
@@ -165,7 +173,7 @@ class WindowLayer(nn.Module):
         hidden: whether the weights into the units learn too.
         """
         changes = {"candidates": candidate_change(self.kind, activity, self.candidates, signal)}
-        if self.kind != "squares":
+        if self.kind not in UNBIASED:
             changes["candidate_bias"] = signal.sum(0)
         if hidden:
             candidates = self._in("candidates", activity.units.dtype)
