@@ -66,7 +66,7 @@ MECHANISMS: dict[str, Mechanism] = {
                    "phases.mechanism": "consolidated"}),
         Mechanism("detectors", "nce, detectors learn awake, constraints asleep, whose goodness is subtracted",
                   {"objective": "nce", "phases.asleep": "dreams", "phases.dreamer": "frozen",
-                   "phases.mechanism": "detectors", "goodness": "opposed"}),
+                   "phases.mechanism": "detectors", "goodness": "opposed", "weight_decay": 1.0}),
         Mechanism("bounded", "contrast on bounded goodness, dreams of the net as it changes",
                   {"objective": "contrast", "phases.asleep": "dreams", "phases.dreamer": "live",
                    "goodness": "bounded"}),

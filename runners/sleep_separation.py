@@ -45,8 +45,11 @@ PARTS: dict[str, list[str]] = {
         *AESOP, "--only", "curve", "--mechanisms", "plain,contrast,gated", "--lengths", "1000", "--seeds", "0",
     ],
     "balances": [
-        *AESOP, "--only", "curve", "--mechanisms", "targets,opponent,consolidated,detectors,bank,slow", "--lengths",
+        *AESOP, "--only", "curve", "--mechanisms", "targets,opponent,consolidated,bank,slow", "--lengths",
         "1000", "--seeds", "0",
+    ],
+    "bounds": [
+        *AESOP, "--only", "curve", "--mechanisms", "bounded,detectors", "--lengths", "1,1000", "--seeds", "0",
     ],
     "tinyshakespeare": ["tinyshakespeare", *COMMON, "--only", "curve", "--mechanisms", "nce", "--lengths", "1000"],
     "tinyshakespeare-faster": [
