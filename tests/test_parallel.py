@@ -17,6 +17,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
+from team import run_team
 
 from ffseq import shared
 from ffseq.cli import main
@@ -32,17 +33,15 @@ pytestmark = pytest.mark.skipif(not torch.distributed.is_available(), reason="th
 NET = ["--layers", "3", "--units", "32", "--block_size", "5", "--dtype", "float32", "--threads", "1", "--floors", "no"]
 RUN = ["--max_iters", "30", "--eval_interval", "15", "--log_interval", "10", "--learning_rate", "0.01", "--quiet"]
 TWO = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "ffseq"]
-ONE: list[str] = []  # the process of the test
 
 
-def learned(start: list[str], folder: Path, *options: str) -> tuple[dict[str, torch.Tensor], list[dict[str, object]]]:
-    """The weights and the log of a run."""
+def learned(size: int, folder: Path, *options: str) -> tuple[dict[str, torch.Tensor], list[dict[str, object]]]:
+    """The weights and the log of a run by so many processes."""
     command = ["train", "fables", *NET, *RUN, *options, "--out_dir", str(folder)]
-    if start:
-        done = subprocess.run([*start, *command], capture_output=True, text=True, timeout=120)
-        assert done.returncode == 0, done.stderr
+    if size == 1:
+        assert main(command) == 0  # the process of the test
     else:
-        assert main(command) == 0
+        run_team(size, command, folder.with_suffix(".told"))
     log = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
     return load_file(folder / "last" / "model.safetensors"), log
 
@@ -59,8 +58,8 @@ def learned(start: list[str], folder: Path, *options: str) -> tuple[dict[str, to
 )  # fmt: skip
 def test_two_processes_learn_what_one_does(options: list[str], tmp_path: Path) -> None:
     """Random numbers are the same, so only the order of sums differs: at most 10⁻⁵ of weights of size one."""
-    one, log_of_one = learned(ONE, tmp_path / "one", *options)
-    two, log_of_two = learned(TWO, tmp_path / "two", *options)
+    one, log_of_one = learned(1, tmp_path / "one", *options)
+    two, log_of_two = learned(2, tmp_path / "two", *options)
     for name, weight in one.items():
         torch.testing.assert_close(two[name], weight, rtol=1e-4, atol=1e-5, msg=name)
     assert [line["step"] for line in log_of_one] == [line["step"] for line in log_of_two]
@@ -73,7 +72,7 @@ def test_two_processes_learn_what_one_does(options: list[str], tmp_path: Path) -
 def test_on_two_machines_they_learn_the_same(tmp_path: Path) -> None:
     """Two launchers that know of each other by address and port, as on two machines: nothing is shared in memory."""
     options = ["--scope", "below", "--batch_size", "32"]
-    one, _ = learned(ONE, tmp_path / "one", *options)
+    one, _ = learned(1, tmp_path / "one", *options)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -169,7 +168,7 @@ def test_a_team_stops_together_and_goes_on(tmp_path: Path) -> None:
     step = steps_of(folder)
     assert f"interrupted after {step:,} updates" in said
     more = ["train", "--resume", str(folder), "--max_iters", str(step + 10), "--quiet"]
-    subprocess.run([*TWO, *more], check=True, capture_output=True, timeout=120)
+    run_team(2, more, tmp_path / "told")
     assert steps_of(folder) == step + 10
     # and one process alone goes on with what a team has learned
     more[4] = str(step + 15)

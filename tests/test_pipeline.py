@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ from conftest import SMALL, TEXT, go, same, small_network
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
+from team import run_team
 from test_parallel import begun, steps_of
 
 from ffseq.config import LearningConfig
@@ -37,13 +36,9 @@ def flags(text: str, folder: Path, options: dict[str, Any]) -> list[str]:
     return ["train", text, *words, f"--out_dir={folder}", "--quiet"]
 
 
-def in_processes(size: int, text: str, folder: Path, script: str = "-m", **options: Any) -> None:
+def in_processes(size: int, text: str, folder: Path, script: Path | None = None, **options: Any) -> None:
     """A run by so many processes."""
-    start = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(size), script]
-    if script == "-m":
-        start.append("ffseq")
-    done = subprocess.run([*start, *flags(text, folder, options)], capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
+    run_team(size, flags(text, folder, options), folder.with_suffix(".told"), script)
 
 
 def assert_same_run(one: Path, two: Path) -> None:
@@ -134,9 +129,8 @@ def test_interrupted_and_gone_on_with_by_one_process_and_again_by_a_pipeline_a_r
     with pytest.raises(Interrupted):
         train(resumed(folder, pipeline=False), interrupted=lambda: next(calls) >= 7)
     assert steps_of(folder) == step + 7
-    start = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "ffseq"]
     more = ["train", "--resume", str(folder), "--max_iters", str(step + 20), "--pipeline", "true", "--quiet"]
-    subprocess.run([*start, *more], check=True, capture_output=True, timeout=120)
+    run_team(2, more, tmp_path / "told")
     changes = {"out_dir": str(alone), "resume": None, "pipeline": False, "max_iters": step + 20}
     train(from_flat(settings | changes))
     assert_same_run(alone, folder)
@@ -194,7 +188,7 @@ def watched(text: str, folder: Path, monkeypatch: pytest.MonkeyPatch, **options:
     (folder / "watched.py").write_text(WATCHED)
     monkeypatch.setenv("NOTES", str(folder / "notes"))
     limits = {"max_iters": 10_000, "max_seconds": 2.0, "eval_interval": 20, "checkpoint_seconds": 0.5}
-    in_processes(2, text, folder / "run", str(folder / "watched.py"), **limits | options)
+    in_processes(2, text, folder / "run", folder / "watched.py", **limits | options)
     return [json.loads((folder / f"notes{rank}").read_text()) for rank in range(2)]
 
 
