@@ -11,7 +11,7 @@ from ffseq.options import from_flat
 from ffseq.runs import train
 
 SHARED = {
-    "corpus": "fables", "layers": 2, "units": 128, "objective": "likelihood", "threads": 1, "floors": "no",
+    "corpus": "fables", "layers": 2, "units": 96, "objective": "likelihood", "threads": 1, "floors": "no",
     "sample_interval": 0, "eval_interval": 1000,
 }  # fmt: skip
 
@@ -19,9 +19,9 @@ SHARED = {
 @pytest.mark.parametrize(
     "options",
     [
-        {"stack": "window", "block_size": 8, "dropout": 0.0, "batch_size": 256, "max_iters": 400,
+        {"stack": "window", "block_size": 8, "dropout": 0.0, "batch_size": 128, "max_iters": 400,
          "learning_rate": 2e-3},
-        {"stack": "causal", "block_size": 6, "dropout": 0.1, "batch_size": 1024, "string_length": 32,
+        {"stack": "causal", "block_size": 6, "dropout": 0.1, "batch_size": 512, "string_length": 32,
          "max_iters": 150, "learning_rate": 4e-3},
     ],
     ids=["window", "causal"],
