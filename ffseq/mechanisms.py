@@ -114,7 +114,8 @@ class Consolidated(_Averages):
 class Detectors(Balance):
     """The first half of each layer's units, detectors, learns awake, and the second half, constraints, asleep.
 
-    It goes with the goodness `opposed`, which subtracts what the constraints find from what the detectors find.
+    It goes with the goodness `opposed`, which subtracts what the constraints find from what the detectors find. What is
+    masked is the changes: the optimiser's momentum and decay go on in both phases.
     Candidates' biases, which belong to no unit, learn in both.
     """
 
