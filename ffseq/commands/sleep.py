@@ -40,6 +40,7 @@ NET: dict[str, Any] = {
 QUICK: dict[str, Any] = {
     "units": 64, "batch_size": 64, "updates": 1500, "lengths": "1,10,50", "seeds": "0", "rates": "2e-3",
     "deprivation": "0,50", "eval_interval": 500, "mechanisms": "nce,plain,contexts,targets,contrast",
+    "threads": 1,  # a net this small gains nothing from a second core, and loses much when that core is busy
 }  # fmt: skip
 
 
