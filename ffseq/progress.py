@@ -156,8 +156,8 @@ class Ahead:
     """How much of a long work of `total` parts is done, and how long the rest takes at the speed of this sitting.
 
     >>> ahead = Ahead(8)
-    >>> ahead.passes(2, None)
-    >>> ahead.passes(2, 60.0)
+    >>> ahead.advance(2, None)
+    >>> ahead.advance(2, 60.0)
     >>> str(ahead)
     '50% done, about 2:00 left'
     """
@@ -165,7 +165,7 @@ class Ahead:
     def __init__(self, total: int) -> None:
         self.total, self.passed, self.computed, self.seconds = total, 0, 0, 0.0
 
-    def passes(self, parts: int, seconds: float | None) -> None:
+    def advance(self, parts: int, seconds: float | None) -> None:
         """So many parts are done: in so many seconds, or (None) they had been done before."""
         self.passed += parts
         if seconds is not None:

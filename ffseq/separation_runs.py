@@ -209,7 +209,7 @@ class Separation:
         return result
 
     def _passed(self, line: str, parts: int, seconds: float | None) -> None:
-        self.ahead.passes(parts, seconds)
+        self.ahead.advance(parts, seconds)
         self.progress.say(f"{line}  ({self.ahead})")
 
     def _iterations(self) -> int:
