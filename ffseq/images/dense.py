@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +20,8 @@ from ffseq.flat import Flat
 from ffseq.goodness import normalised
 from ffseq.images.config import at_full_rate
 from ffseq.layers.literal import follow, peer_push, squares_change
-from ffseq.literal import literal_signal
+from ffseq.negatives import Negatives
+from ffseq.objective import signal as signal_of
 from ffseq.optim import apply_changes, make_optimisers
 from ffseq.randomness import generator
 
@@ -95,12 +97,31 @@ def goodness(units: Tensor) -> Tensor:
     return units.float().square().sum(1)
 
 
-def threshold_signal(goodness: Tensor, threshold: float, temperature: float) -> Tensor:
-    """s = −∂loss/∂G of shape (1 + k, B), the positives first: σ((θ − G)/T) and −σ((G − θ)/T)/k, averaged over B.
+def pair_signal(
+    objective: Literal["threshold", "difference"],
+    goodness: Tensor,
+    *,
+    threshold: float,
+    temperature: float,
+    low: bool = False,
+) -> Tensor:
+    """s = −∂loss/∂G (2, B) float32, averaged over the batch, from the goodness (2, B) of positives and negatives.
 
-    The loss is T log(1 + exp(∓(G − θ)/T)) (Hinton, equation 1, with a temperature).
+    The losses, with G₊ and G₋ of the same image: threshold T log(1 + exp((θ − G₊)/T)) + T log(1 + exp((G₋ − θ)/T))
+    (Hinton, equation 1, with a temperature); difference T log(1 + exp((G₋ − G₊)/T)) (SymBa, arXiv 2303.08418).
+    low: positives are to have the lower sum of squares, so G is minus that, and θ too.
+
+    >>> pair_signal("difference", torch.tensor([[1.0], [1.0]]), threshold=0.0, temperature=1.0)
+    tensor([[ 0.5000],
+            [-0.5000]])
     """
-    return literal_signal(goodness / temperature, threshold / temperature) / goodness.shape[1]
+    count = goodness.shape[1]
+    sign = -1.0 if low else 1.0
+    scores = goodness.t() * (sign / temperature)
+    first = torch.zeros(count, dtype=torch.long, device=scores.device)
+    negative = torch.tensor([[0.0, 1.0]], device=scores.device).expand(count, 2)
+    found, _ = signal_of(objective, scores, first, Negatives(negative, None), threshold=sign * threshold / temperature)
+    return found.t() * (sign / count)
 
 
 def hidden_delta(units: Tensor, signal: Tensor, *, running_mean: Tensor, peer: float, positives: int) -> Tensor:

@@ -17,7 +17,7 @@ from ffseq.errors import UsageError
 from ffseq.goodness import normalised
 from ffseq.images.config import ImagesConfig, optimiser_of
 from ffseq.images.data import ImageData
-from ffseq.images.dense import DenseStack, goodness, hidden_delta, threshold_signal
+from ffseq.images.dense import DenseStack, goodness, hidden_delta, pair_signal
 from ffseq.images.experiment import Learned, Test
 from ffseq.images.fields import FieldLayer, Fields, by_place
 from ffseq.images.hybrid import hybrids
@@ -131,7 +131,7 @@ class LocalFields:
         place, theta = self.stack.place(number), self.own.threshold * self.fields[number].hidden
         delta = hidden_delta(
             units,
-            threshold_signal(side, theta, self.own.temperature).flatten(),
+            pair_signal("threshold", side, threshold=theta, temperature=self.own.temperature).flatten(),
             running_mean=self.stack.layers[number].get_buffer("running_mean"),
             peer=self.own.peer_normalisation,
             positives=side.shape[1],

@@ -19,13 +19,13 @@ from ffseq.errors import UsageError
 from ffseq.goodness import normalised
 from ffseq.images.config import ImagesConfig, optimiser_of
 from ffseq.images.data import ImageData
-from ffseq.images.dense import DenseStack, goodness, hidden_delta
+from ffseq.images.dense import DenseStack, goodness, hidden_delta, pair_signal
 from ffseq.images.experiment import Learned, Test
 from ffseq.images.fields import Fields
 from ffseq.images.labels import wrong_labels
 from ffseq.images.pictures import local_receptive_fields, receptive_fields
 from ffseq.images.readout import LearnedReadout
-from ffseq.images.topdown import Order, Seen, TopDown, TopDownLayer, pair_signal
+from ffseq.images.topdown import Order, Seen, TopDown, TopDownLayer
 
 #: Rows that a test runs together: more would not fit the processor's caches.
 ROWS = 500

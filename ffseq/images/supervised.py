@@ -9,7 +9,7 @@ the first; and the goodness of all layers but the first, summed, with every labe
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -24,8 +24,8 @@ from ffseq.images.dense import (
     dense_layers,
     goodness,
     hidden_delta,
+    pair_signal,
     parts_of,
-    threshold_signal,
     weight_change,
 )
 from ffseq.images.experiment import Learned, Test
@@ -45,8 +45,11 @@ class Settings:
     """H, units in a layer."""
     threshold: float = 1.0
     """θ of every layer, as a mean square of its activities: the threshold of the sum is so many times the units."""
+    objective: Literal["threshold", "difference"] = "threshold"
+    """threshold: positives above it, negatives below it (the paper). difference: the positive above the negative of
+    the same image (SymBa)."""
     temperature: float = 1.0
-    """What (goodness − θ) is divided by in the logistic function."""
+    """What goodness is divided by in the logistic function."""
     peer_normalisation: float = 0.06
     """λ, how strongly units are pushed towards the mean activity of their layer (Hinton's 0.03 is 0.06 here)."""
     negatives_temperature: float = 1.0
@@ -146,7 +149,7 @@ class Supervised:
     ) -> dict[str, Tensor]:
         """The changes of one layer, from what it sees, its activity and its own goodness."""
         inputs, units = own
-        signal = threshold_signal(side, self.theta, self.own.temperature).flatten()
+        signal = pair_signal(self.own.objective, side, threshold=self.theta, temperature=self.own.temperature).flatten()
         delta = hidden_delta(
             units,
             signal,

@@ -22,8 +22,6 @@ import torch
 from torch import Tensor, nn
 
 from ffseq.goodness import normalised
-from ffseq.negatives import Negatives
-from ffseq.objective import signal
 
 #: Which layers move in an iteration: all at once, or the even ones and then the odd ones.
 Order = Literal["synchronous", "alternating"]
@@ -208,30 +206,3 @@ def _sum(one: Tensor, other: Tensor) -> Tensor:
     """Their sum in a new tensor; one of them may be the same for all labels and have B rows only."""
     first, second = _by_label(one, other)
     return (first + second).flatten(0, 1)
-
-
-def pair_signal(
-    objective: Literal["threshold", "difference"],
-    goodness: Tensor,
-    *,
-    threshold: float,
-    temperature: float,
-    low: bool = False,
-) -> Tensor:
-    """s = −∂loss/∂G (2, B) float32, averaged over the batch, from the goodness (2, B) of positives and negatives.
-
-    The losses, with G₊ and G₋ of the same image: threshold T log(1 + exp((θ − G₊)/T)) + T log(1 + exp((G₋ − θ)/T));
-    difference: T log(1 + exp((G₋ − G₊)/T)) (SymBa, arXiv 2303.08418). low: positives are to have the lower sum of
-    squares, so G is minus that, and θ too.
-
-    >>> pair_signal("difference", torch.tensor([[1.0], [1.0]]), threshold=0.0, temperature=1.0)
-    tensor([[ 0.5000],
-            [-0.5000]])
-    """
-    count = goodness.shape[1]
-    sign = -1.0 if low else 1.0
-    scores = goodness.t() * (sign / temperature)
-    first = torch.zeros(count, dtype=torch.long, device=scores.device)
-    negative = torch.tensor([[0.0, 1.0]], device=scores.device).expand(count, 2)
-    found, _ = signal(objective, scores, first, Negatives(negative, None), threshold=sign * threshold / temperature)
-    return found.t() * (sign / count)

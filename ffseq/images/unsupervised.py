@@ -21,8 +21,8 @@ from ffseq.images.dense import (
     dense_layers,
     goodness,
     hidden_delta,
+    pair_signal,
     parts_of,
-    threshold_signal,
     upward,
     weight_change,
 )
@@ -127,7 +127,7 @@ class Unsupervised:
         inputs, units = own
         delta = hidden_delta(
             units,
-            threshold_signal(side, self.theta, self.own.temperature).flatten(),
+            pair_signal("threshold", side, threshold=self.theta, temperature=self.own.temperature).flatten(),
             running_mean=self.stack.layers[number].get_buffer("running_mean"),
             peer=self.own.peer_normalisation,
             positives=side.shape[1],

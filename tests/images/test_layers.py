@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from ffseq.images import supervised, unsupervised
 from ffseq.images.config import ImagesConfig, from_flat, share_at
 from ffseq.images.data import ImageData, Split, jittered
-from ffseq.images.dense import hidden_delta, threshold_signal, weight_change
+from ffseq.images.dense import hidden_delta, pair_signal, weight_change
 from ffseq.images.hybrid import hybrids, masks
 from ffseq.images.labelled import Images, first_activity, first_change, first_product
 from ffseq.images.labels import label_pixels, with_label, wrong_labels
@@ -50,7 +50,7 @@ def test_a_layers_change_is_the_derivative_of_its_own_loss(temperature: float) -
     up = F.softplus((theta - own[0]) / temperature) * temperature
     down = F.softplus((own[1] - theta) / temperature) * temperature
     (up + down).mean().backward()
-    signal = threshold_signal(own.detach(), theta, temperature).flatten()
+    signal = pair_signal("threshold", own.detach(), threshold=theta, temperature=temperature).flatten()
     delta = hidden_delta(units.detach(), signal, running_mean=torch.zeros(6), peer=0.0, positives=4)
     change = weight_change(inputs, delta)
     torch.testing.assert_close(change["weight"].double(), -weight.grad, rtol=1e-5, atol=1e-6)

@@ -12,9 +12,9 @@ from torch import Tensor
 from ffseq.errors import UsageError
 from ffseq.images.config import from_flat
 from ffseq.images.data import ImageData, Split
+from ffseq.images.dense import pair_signal
 from ffseq.images.experiment import module_of
 from ffseq.images.still_video import StillVideo
-from ffseq.images.topdown import pair_signal
 
 CLASSES = 3
 
