@@ -28,8 +28,9 @@ class DataConfig:
     mirror: bool = False
     """Turn half of the training images around, left to right, anew each time they are seen."""
     drop_pixels: float = 0.0
-    """Share of the pixels of a training image that are left out, anew each time it is seen; the others are brightened
-    so that their sum stays what it was on average (dropout, of the inputs only)."""
+    """Share of the pixels of a training image that are left out, anew each time it is seen (dropout, of the inputs
+    only). The others are brightened so that their sum of squares stays what it was on average: layers look at images of
+    a fixed mean square, and a label in the first pixels keeps its part of it."""
 
 
 @dataclass(frozen=True)

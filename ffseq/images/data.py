@@ -6,6 +6,7 @@ CIFAR-10: 45,000, 5,000 and 10,000 in the same way. Anything else: the last sixt
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -148,7 +149,7 @@ def batch_of(
     pixels = as_floats(images, device)
     if drop_pixels:
         kept = torch.rand(images.shape, generator=generator(seed, "pixels", step)) >= drop_pixels
-        pixels *= (kept / (1 - drop_pixels)).to(device)
+        pixels *= (kept / math.sqrt(1 - drop_pixels)).to(device)
     return pixels, data.train.labels[some].to(device)
 
 
