@@ -80,12 +80,17 @@ def main() -> None:
     only = parser.parse_args().only
     corpus = load_corpus("aesop", split_rule="hinton")
     for name, options in CANDIDATES.items():
-        results = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
-        if name in results or not name.startswith(only):
+        if name in load() or not name.startswith(only):
             continue
-        results[name] = measured(corpus, COMMON | options) | {"options": options}
+        found = measured(corpus, COMMON | options) | {"options": options}
+        results = load() | {name: found}  # another candidate may have been measured meanwhile
         RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-        print(name, results[name], flush=True)
+        print(name, found, flush=True)
+
+
+def load() -> dict[str, Any]:
+    """What has been measured: candidate → figures."""
+    return json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
 
 
 def measured(corpus: Corpus, options: dict[str, Any]) -> dict[str, Any]:
