@@ -42,7 +42,8 @@ WIDER = (*TEMPERATURES, 1.6, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0)
 COMMON: dict[str, Any] = {
     "corpus": "aesop", "split_rule": "hinton", "stack": "window", "block_size": 10, "layers": 3, "units": 500,
     "dropout": 0.5, "objective": "contrast", "scope": "all", "num_negatives": 4, "learning_rate": 1e-3,
-    "batch_size": 256, "max_iters": 4000, "sample_interval": 0, "eval_interval": 100_000, "log_interval": 100_000,
+    "batch_size": 256, "max_iters": 4000, "threads": 1, "sample_interval": 0, "eval_interval": 100_000,
+    "log_interval": 100_000,
 }  # fmt: skip
 MEMORY: dict[str, Any] = {
     "layers": 2, "units": 1000, "objective": "likelihood", "num_negatives": 1, "average": 0.999, "memory": 65536,
@@ -70,6 +71,9 @@ VARIATIONS: dict[str, dict[str, Any]] = {
 for name, more in VARIATIONS.items():
     CANDIDATES[f"memory{name}"] = MEMORY | more
     CANDIDATES[f"memory, twin{name}"] = MEMORY | more | {"method": "twin"}
+# As many multiplications as the other way of learning has in 2,000 updates.
+CANDIDATES["memory, 2900 updates"] = MEMORY | {"max_iters": 2900}
+CANDIDATES["memory, twin, 1379 updates"] = MEMORY | {"method": "twin", "max_iters": 1379}
 for scope in ("own", "below"):
     CANDIDATES[f"memory, scope {scope}"] = MEMORY | {"scope": scope}
 
