@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -39,8 +41,11 @@ def rms(x: torch.Tensor) -> torch.Tensor:
     return x / x.square().mean(1, keepdim=True).sqrt()
 
 
+@pytest.mark.parametrize("objective", ["threshold", "difference"])
 @pytest.mark.parametrize("temperature", [1.0, 4.0])
-def test_a_layers_change_is_the_derivative_of_its_own_loss(temperature: float) -> None:
+def test_a_layers_change_is_the_derivative_of_its_own_loss(
+    temperature: float, objective: Literal["threshold", "difference"]
+) -> None:
     random = generator(1, "layer")
     inputs = rms(torch.randn(8, 10, generator=random)).double()
     weight = (torch.randn(10, 6, generator=random) / 3).double().requires_grad_()
@@ -49,8 +54,9 @@ def test_a_layers_change_is_the_derivative_of_its_own_loss(temperature: float) -
     own, theta = units.square().sum(1).view(2, 4), 3.0
     up = F.softplus((theta - own[0]) / temperature) * temperature
     down = F.softplus((own[1] - theta) / temperature) * temperature
-    (up + down).mean().backward()
-    signal = pair_signal("threshold", own.detach(), threshold=theta, temperature=temperature).flatten()
+    apart = F.softplus((own[1] - own[0]) / temperature) * temperature
+    (up + down if objective == "threshold" else apart).mean().backward()
+    signal = pair_signal(objective, own.detach(), threshold=theta, temperature=temperature).flatten()
     delta = hidden_delta(units.detach(), signal, running_mean=torch.zeros(6), peer=0.0, positives=4)
     change = weight_change(inputs, delta)
     torch.testing.assert_close(change["weight"].double(), -weight.grad, rtol=1e-5, atol=1e-6)
