@@ -113,7 +113,7 @@ def pre_activity_change(kind: Goodness, activity: Activity, candidates: Tensor, 
     agreement: δ = [u > 0] ∘ κ s E.  squares: δ = 2 [u > 0] ∘ (κ s E + κ Σ_c s(c) u).
     """
     units = activity.units
-    scaled = signal * activity.scale
+    scaled = _scaled(signal, activity)
     if kind not in PRODUCTS:
         change = own_goodness(kind).activity_change(units, candidates.to(units.dtype), scaled.to(units.dtype))
         change = change.to(units.dtype)
@@ -133,9 +133,9 @@ def candidate_change(kind: Goodness, activity: Activity, candidates: Tensor, sig
     """
     units = activity.units
     if kind not in PRODUCTS:
-        scaled = (signal * activity.scale).to(units.dtype)
+        scaled = _scaled(signal, activity).to(units.dtype)
         return own_goodness(kind).candidate_change(units, candidates.to(units.dtype), scaled)
-    rows = (signal * activity.scale).to(units.dtype).t()
+    rows = _scaled(signal, activity).to(units.dtype).t()
     change: Tensor = rows @ units
     if kind == "agreement":
         return change
@@ -144,3 +144,8 @@ def candidate_change(kind: Goodness, activity: Activity, candidates: Tensor, sig
         .addcmul_((rows @ (units > 0).to(units.dtype)).to(candidates.dtype), candidates)
         .mul_(2)
     )
+
+
+def _scaled(signal: Tensor, activity: Activity) -> Tensor:
+    """κ s."""
+    return signal if activity.scale == 1.0 else signal * activity.scale

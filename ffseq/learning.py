@@ -107,7 +107,7 @@ def learn(
         contexts = torch.cat([contexts, corrupt(contexts, size, learning.corruption, random)])
     hidden = learning.hidden == "learned"
     changes: list[dict[str, Tensor]] = [{} for _ in range(layers.start)]
-    means: list[tuple[Tensor, Tensor]] = []
+    means: list[tuple[Tensor, Tensor]] = []  # of one layer each, or of all
     readers: Readers | None = None
     waiting: list[tuple[WindowLayer | MemoryLayer, Below | None, Activity | Recall, Tensor]] = []
     total = entering.scores if entering is not None else None
@@ -132,7 +132,7 @@ def learn(
             activity = network.recall(contexts.flatten(0, -2))
         if readers is None and isinstance(layer, WindowLayer) and layer.context is not None and hidden:
             readers = layer.readers(contexts.flatten(0, -2), network.products)
-        change = _change(layer, readers, below, activity, shared / batch, hidden)
+        change = _change(layer, readers, below, activity, shared, hidden)
         if places is not None and isinstance(layer, WindowLayer):
             # At once, while it is still in the processor's cache.
             which = len(changes) - (network.memory is not None)
@@ -153,11 +153,12 @@ def learn(
             continue
         score, count = (own, 1) if learning.scope == "own" else (total, number)
         shared, negatives = signal_of(score, count)
-        let_learn(layer, below, activity, shared)
-        means.append(means_of(own, targets, negatives))
+        let_learn(layer, below, activity, shared / batch)
+        means.append(means_of(own[None], targets, negatives))
     assert total is not None
     if learning.scope == "all":
         shared, negatives = signal_of(total, number)
+        shared = shared / batch
         if recompute:
             # Up once more, under the same dropout and from the same past, letting each layer go as it has learned.
             if random is not None:
@@ -165,11 +166,12 @@ def learn(
                 random.set_state(begin[0])
             for layer, below, activity in upward(past=begin[1]):
                 let_learn(layer, below, activity, shared)
-                means.append(means_of(goodness_of(layer, activity), targets, negatives))
-        for layer, below, activity, own in waiting:
+                means.append(means_of(goodness_of(layer, activity)[None], targets, negatives))
+        for layer, below, activity, _ in waiting:
             let_learn(layer, below, activity, shared)
-            means.append(means_of(own, targets, negatives))
-    positive, negative = (torch.stack(side) for side in zip(*means, strict=True))
+        if waiting:
+            means.append(means_of(torch.stack([own for *_, own in waiting]), targets, negatives))
+    positive, negative = means[0] if len(means) == 1 else (torch.cat(side) for side in zip(*means, strict=True))
     if entering is not None:
         positive, negative = torch.cat([entering.positive, positive]), torch.cat([entering.negative, negative])
     units = None
@@ -196,9 +198,10 @@ def _change(
 
 
 def means_of(own: Tensor, targets: Tensor, negatives: Negatives) -> tuple[Tensor, Tensor]:
-    """Mean goodness of positives and of negatives in a layer, from its goodness (B or 2B, V)."""
+    """Mean goodness of positives and of negatives in each layer (L,), from its goodness (L, B or 2B, V)."""
     batch = targets.shape[0]
-    return own[:batch].gather(1, targets[:, None]).mean(), (own[-batch:] * negatives.weights).sum(1).mean()
+    positive = own[:, :batch].gather(2, targets[:, None].expand(len(own), batch, 1)).mean((1, 2))
+    return positive, (own[:, -batch:] * negatives.weights).sum(2).mean(1)
 
 
 def bits_under(

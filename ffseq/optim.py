@@ -146,12 +146,13 @@ def make_optimiser(layers: Iterable[nn.Module], config: OptimiserConfig) -> torc
 
 
 def _flat_groups(flat: Flat, config: OptimiserConfig, layers: range) -> list[dict[str, Any]]:
-    groups = []
-    for part, is_bias in zip(flat.parts(layers), (False, True), strict=True):
-        weights = nn.Parameter(flat.values[part], requires_grad=False)
-        weights.grad = flat.changes[part]
-        groups.append(_group([weights], config, is_bias))
-    return groups
+    rows = []
+    for part in flat.parts(layers):
+        rows.append(nn.Parameter(flat.values[part], requires_grad=False))
+        rows[-1].grad = flat.changes[part]
+    if config.weight_decay == 0:
+        return [_group(rows, config, False)]
+    return [_group([row], config, is_bias) for row, is_bias in zip(rows, (False, True), strict=True)]
 
 
 def _group(weights: Sequence[Tensor], config: OptimiserConfig, is_bias: bool, share: float = 1.0) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ffseq.baselines.twin import backpropagate
+from ffseq.batches import Batches
 from ffseq.checkpoint import Checkpoint
 from ffseq.config import ROLLOUTS, TrainConfig, source_of
 from ffseq.corpus import Corpus
@@ -38,7 +39,6 @@ from ffseq.randomness import generator
 from ffseq.readout import frequencies, known_temperature, set_readout
 from ffseq.rollouts import Rollouts
 from ffseq.segments import Segment, Segments
-from ffseq.windows import batch_at
 
 
 class Trainer:
@@ -85,6 +85,18 @@ class Trainer:
         if source_of(config.learning) == "unigram":
             self.unigram = frequencies(corpus.symbols, self.start, self.stop, len(corpus.alphabet)).to(network.prior)
         fitting = self._prepare_readout()
+        self.batches = Batches(
+            corpus.symbols,
+            self.start,
+            self.stop,
+            batch_size=self.batch_size,
+            length=config.run.string_length if network.is_causal else None,
+            block_size=network.block_size,
+            alphabet_size=len(corpus.alphabet),
+            seed=config.run.seed,
+            short_contexts=config.run.short_contexts,
+            documents=self.documents,
+        )
         self.monitor = Monitor(
             network,
             self.shown,
@@ -182,20 +194,8 @@ class Trainer:
 
     def _batch(self, number: int) -> tuple[Tensor, Tensor, NDArray[np.int64]]:
         """Contexts and targets of the training text's batch of that number, on the net's device; their positions."""
-        run, device = self.config.run, self.network.prior.device
-        contexts, targets, positions = batch_at(
-            self.corpus.symbols,
-            self.start,
-            self.stop,
-            step=number,
-            batch_size=self.batch_size,
-            length=run.string_length if self.network.is_causal else None,
-            block_size=self.network.block_size,
-            alphabet_size=len(self.corpus.alphabet),
-            seed=run.seed,
-            short_contexts=run.short_contexts,
-            documents=self.documents,
-        )
+        device = self.network.prior.device
+        contexts, targets, positions = self.batches.at(number)
         return contexts.to(device), targets.to(device), positions
 
     def _interleaved(self, number: int) -> Update:

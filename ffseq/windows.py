@@ -8,9 +8,7 @@ symbol: "before the beginning".
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from functools import lru_cache
 from itertools import groupby
-from typing import Any
 
 import numpy as np
 import torch
@@ -20,9 +18,6 @@ from torch import Tensor
 from ffseq.errors import FfseqError
 from ffseq.randomness import key, permuted
 from ffseq.segments import Segment, Segments, begins_at
-
-#: Updates whose windows are drawn at once.
-TOGETHER = 16
 
 
 def contexts_at(
@@ -64,35 +59,35 @@ def training_batch(
     positions = window_positions(start, stop, step=step, batch_size=batch_size, seed=seed)
     begin = start if documents is None else begins_at(documents, positions)
     contexts = contexts_at(symbols, positions, block_size, alphabet_size, begin=begin)
-    if short_contexts:
-        random = np.random.default_rng(key(seed, "short", step))
-        cut = np.flatnonzero(random.random(batch_size) < short_contexts)
-        length = random.integers(0, block_size, size=len(cut))
-        # Few rows: NumPy is through with them before torch has looked at the indices.
-        rows = contexts.numpy()
-        rows[cut] = np.where(np.arange(block_size) < length[:, None], rows[cut], alphabet_size)
+    shorten(contexts.numpy(), step, seed, short_contexts, alphabet_size)
     return contexts, torch.from_numpy(np.take(symbols, positions).astype(np.int64)), positions
+
+
+def shorten(contexts: NDArray[np.int64], step: int, seed: int, share: float, alphabet_size: int) -> None:
+    """Cut a share of the contexts (B, K) of one update at random lengths, in place."""
+    if share:
+        random = np.random.default_rng(key(seed, "short", step))
+        cut = np.flatnonzero(random.random(len(contexts)) < share)
+        length = random.integers(0, contexts.shape[1], size=len(cut))
+        # Few rows: NumPy is through with them before torch has looked at the indices.
+        contexts[cut] = np.where(np.arange(contexts.shape[1]) < length[:, None], contexts[cut], alphabet_size)
 
 
 def window_positions(start: int, stop: int, *, step: int, batch_size: int, seed: int) -> NDArray[np.int64]:
     """The positions (B,) that the windows of one update predict; see `training_batch`."""
-    some, place = divmod(step, TOGETHER)
-    own: NDArray[np.int64] = _positions(start, stop, some, batch_size, seed)[place]
-    return own
+    return windows_between(start, stop, step * batch_size, (step + 1) * batch_size, seed)
 
 
-@lru_cache(maxsize=4)
-def _positions(start: int, stop: int, some: int, batch_size: int, seed: int) -> NDArray[np.int64]:
-    """Those of TOGETHER updates, (TOGETHER, B), read-only: one by one they would be mostly calls of NumPy."""
-    size, count = stop - start, TOGETHER * batch_size
-    numbers = np.arange(some * count, (some + 1) * count, dtype=np.int64)
+def windows_between(start: int, stop: int, first: int, last: int, seed: int) -> NDArray[np.int64]:
+    """The positions that the windows number `first` to `last` − 1 of a run predict, (last − first,)."""
+    size = stop - start
+    numbers = np.arange(first, last, dtype=np.int64)
     epochs = numbers // size
     positions = np.empty_like(numbers)
     for epoch in range(epochs[0], epochs[-1] + 1):
         rows = epochs == epoch
         positions[rows] = start + permuted(numbers[rows] % size, size, key(seed, "epoch", int(epoch)))
-    positions.flags.writeable = False
-    return positions.reshape(TOGETHER, batch_size)
+    return positions
 
 
 def training_strings(
@@ -128,39 +123,6 @@ def training_strings(
         inside = torch.arange(block_size) < torch.arange(length)[:, None, None]
         contexts = torch.where(inside | ~torch.from_numpy(alone)[:, None], contexts, alphabet_size)
     return contexts, torch.from_numpy(np.take(symbols, positions).astype(np.int64)), positions
-
-
-def batch_at(
-    symbols: NDArray[np.integer],
-    start: int,
-    stop: int,
-    *,
-    step: int,
-    batch_size: int,
-    length: int | None,
-    block_size: int,
-    alphabet_size: int,
-    seed: int,
-    short_contexts: float,
-    documents: NDArray[np.int64] | None = None,
-) -> tuple[Tensor, Tensor, NDArray[np.int64]]:
-    """Contexts and targets of one update, and the positions (B,) of the targets.
-
-    length: T, for strings (see `training_strings`), or None for windows (see `training_batch`). documents: where they
-    begin, or None for one.
-    """
-    cut: dict[str, Any] = {
-        "step": step,
-        "batch_size": batch_size,
-        "block_size": block_size,
-        "alphabet_size": alphabet_size,
-        "seed": seed,
-        "short_contexts": short_contexts,
-        "documents": documents,
-    }
-    if length is None:
-        return training_batch(symbols, start, stop, **cut)
-    return training_strings(symbols, start, stop, length=length, **cut)
 
 
 def string_positions(start: int, stop: int, *, step: int, batch_size: int, length: int, seed: int) -> NDArray[np.int64]:

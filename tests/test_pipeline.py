@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from team import run_team
 from test_parallel import begun, steps_of
 
+from ffseq.batches import Batches
 from ffseq.config import LearningConfig
 from ffseq.errors import Interrupted, UsageError
 from ffseq.learning import Entering, learn
@@ -24,7 +25,6 @@ from ffseq.pipeline import AHEAD, check_pipeline, spread
 from ffseq.randomness import generator
 from ffseq.resume import resumed
 from ffseq.runs import train
-from ffseq.windows import batch_at
 
 pytestmark = pytest.mark.skipif(not torch.distributed.is_available(), reason="this torch has no torch.distributed")
 
@@ -65,10 +65,10 @@ def test_layers_learn_one_part_after_the_other_what_they_learn_together(
     between = "quantised" if stack == "window" else "none"
     network = small_network("".join(sorted(set(TEXT))), stack=stack, layers=5, between=between)
     network.products = products
-    contexts, targets, _ = batch_at(
-        network.alphabet.encode(TEXT), 0, len(TEXT), step=0, batch_size=32, length=8 if stack == "causal" else None,
+    contexts, targets, _ = Batches(
+        network.alphabet.encode(TEXT), 0, len(TEXT), batch_size=32, length=8 if stack == "causal" else None,
         block_size=network.block_size, alphabet_size=len(network.alphabet), seed=0, short_contexts=0.1,
-    )  # fmt: skip
+    ).at(0)  # fmt: skip
     learning = LearningConfig(scope=scope, objective=objective, negatives=negatives)  # type: ignore[arg-type]
     given = (network, contexts, targets, learning)
     together = learn(*given, random=generator(0, "learn"), drop=0.3)

@@ -12,11 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ffseq.alphabet import Alphabet
+from ffseq.batches import Batches
 from ffseq.blocks import blocks_of_symbols
 from ffseq.evaluation import evaluate_segments
 from ffseq.layers.causal import last_begun
 from ffseq.segments import Segment, Segments, begins_at, documents_of, joined, leading, positions_of
-from ffseq.windows import batch_at, contexts_at, ordered, ordered_strings
+from ffseq.windows import contexts_at, ordered, ordered_strings
 
 LENGTHS = st.lists(st.integers(1, 9), min_size=1, max_size=12)
 NOTHING = 5
@@ -101,11 +102,12 @@ def test_contexts_in_order_end_where_a_document_begins(
 @given(lengths=st.lists(st.integers(1, 9), min_size=3, max_size=12), length=st.sampled_from([None, 4]))
 def test_training_windows_and_strings_begin_anew_where_a_document_does(lengths: list[int], length: int | None) -> None:
     symbols, begins = documents([*lengths, 8])
+    batches = Batches(
+        symbols, 0, len(symbols), batch_size=8, length=length, block_size=4, alphabet_size=NOTHING,
+        seed=1, short_contexts=0.0, documents=begins,
+    )  # fmt: skip
     for step in range(3):
-        contexts, targets, positions = batch_at(
-            symbols, 0, len(symbols), step=step, batch_size=8, length=length, block_size=4, alphabet_size=NOTHING,
-            seed=1, short_contexts=0.0, documents=begins,
-        )  # fmt: skip
+        contexts, targets, positions = batches.at(step)
         assert targets.tolist() == symbols[positions].tolist()
         assert contexts.view(-1, 4).tolist() == [before(symbols, begins, int(p), 4) for p in positions]
 

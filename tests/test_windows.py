@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ffseq.batches import TOGETHER, Batches
 from ffseq.corpus import Segment
 from ffseq.windows import contexts_at, ordered, training_batch
 
@@ -49,6 +50,29 @@ def test_batches_depend_on_seed_and_step_alone() -> None:
         assert torch.equal(targets, targets2)
     other = batches(range(12), seed=4)
     assert not torch.equal(straight[0][1], other[0][1])
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    steps=st.lists(st.integers(0, 5 * TOGETHER), min_size=1, max_size=12),
+    batch_size=st.integers(1, 9),
+    short_contexts=st.sampled_from([0.0, 0.3, 1.0]),
+    documents=st.sampled_from([None, np.array([20, 21, 44])]),
+)
+def test_batches_cut_together_are_those_cut_one_by_one(
+    steps: list[int], batch_size: int, short_contexts: float, documents: np.ndarray | None
+) -> None:
+    options = {
+        "batch_size": batch_size, "block_size": 4, "alphabet_size": 200, "seed": 3,
+        "short_contexts": short_contexts, "documents": documents,
+    }  # fmt: skip
+    together = Batches(TEXT, 20, 60, length=None, **options)  # type: ignore[arg-type]
+    for step in steps:
+        contexts, targets, positions = training_batch(TEXT, 20, 60, step=step, **options)  # type: ignore[arg-type]
+        found = together.at(step)
+        assert torch.equal(found[0], contexts)
+        assert torch.equal(found[1], targets)
+        assert found[2].tolist() == positions.tolist()
 
 
 def test_passes_come_in_different_orders() -> None:

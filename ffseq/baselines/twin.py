@@ -52,7 +52,8 @@ def backpropagate(
     try:
         activities = network.upward(contexts, past=past, drop=drop, random=random, documents=documents)
         goodness = [goodness_of(layer, activity) for layer, _, activity in activities]
-        total = torch.stack(goodness).sum(0)
+        every = torch.stack(goodness)
+        total = every.sum(0)
         signal, negatives = layer_signal(
             network,
             learning,
@@ -70,7 +71,6 @@ def backpropagate(
             weight.requires_grad_(False)
     changes = [{name: next(found) for name in layer} for layer in learned]
     changes = [{name: change for name, change in layer.items() if change is not None} for layer in changes]
-    means = [means_of(own.detach(), targets, negatives) for own in goodness]
-    positive, negative = (torch.stack(side) for side in zip(*means, strict=True))
+    positive, negative = means_of(every.detach(), targets, negatives)
     total = total.detach()
     return Update(changes, *bits_under(network, total, targets, black_box), positive, negative, total[:batch])

@@ -12,13 +12,13 @@ import torch
 
 from ffseq.alphabet import FIXED, Alphabet
 from ffseq.baselines.twin import backpropagate
+from ffseq.batches import Batches
 from ffseq.config import LearningConfig, NetworkConfig, OptimiserConfig
 from ffseq.learning import learn
 from ffseq.network import SequenceNetwork
 from ffseq.optim import apply_changes, make_optimisers
 from ffseq.parallel import Team
 from ffseq.randomness import generator
-from ffseq.windows import batch_at
 
 #: Characters of a training string of a causal net.
 STRING_LENGTH = 64
@@ -81,22 +81,22 @@ def update_of(
     if team is not None:
         assert flat is not None
         learned = partial(team.share, flat, network.products)
+    batches = Batches(
+        _TEXT,
+        0,
+        len(_TEXT),
+        batch_size=net.batch,
+        length=STRING_LENGTH if network.is_causal else None,
+        block_size=network.block_size,
+        alphabet_size=len(ALPHABET),
+        seed=0,
+        short_contexts=0.01,
+    )
     step = 0
 
     def update() -> None:
         nonlocal step
-        contexts, targets, _ = batch_at(
-            _TEXT,
-            0,
-            len(_TEXT),
-            step=step,
-            batch_size=net.batch,
-            length=STRING_LENGTH if network.is_causal else None,
-            block_size=network.block_size,
-            alphabet_size=len(ALPHABET),
-            seed=0,
-            short_contexts=0.01,
-        )
+        contexts, targets, _ = batches.at(step)
         random = generator(0, "learn", step)
         if team is not None:
             contexts, targets, random, _ = team.share_of(contexts, targets, random)
