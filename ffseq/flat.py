@@ -45,7 +45,8 @@ class Flat:
         like = next(layers[0].parameters())
         self.values, self.changes = torch.zeros(2, first, dtype=like.dtype, device=like.device)
         self.places = self.views(self.changes)
-        self._rounded: dict[torch.dtype, tuple[Tensor, Views]] = {}
+        #: For each type of the products, of every layer: its part of a row of that type, of this row, and its weights.
+        self._rounded: dict[torch.dtype, list[tuple[Tensor, Tensor, dict[str, Tensor]]]] = {}
         for layer, views in zip(layers, self.views(self.values), strict=True):
             for name, view in views.items():
                 weight = getattr(layer, name)
@@ -83,12 +84,15 @@ class Flat:
     def rounded(self, number: int, dtype: torch.dtype) -> dict[str, Tensor]:
         """The weights of a layer as they are now, without its biases, in `dtype`; overwritten by the next call."""
         if dtype not in self._rounded:
-            row = torch.empty_like(self.values[: self.biases], dtype=dtype)
-            self._rounded[dtype] = row, self.views(row)
-        row, views = self._rounded[dtype]
-        part = self.part(number)
-        row[part].copy_(self.values[part])
-        return views[number]
+            with torch.inference_mode(False):  # it stays, and is written to wherever a net is looked through
+                row = torch.empty_like(self.values[: self.biases], dtype=dtype)
+            self._rounded[dtype] = [
+                (row[self.part(layer)], self.values[self.part(layer)], views)
+                for layer, views in enumerate(self.views(row))
+            ]
+        own, weights, views = self._rounded[dtype][number]
+        own.copy_(weights)
+        return views
 
 
 def _starts(layers: Iterable[nn.Module]) -> list[int]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 
@@ -26,6 +27,7 @@ from ffseq.layers.window import Below, Readers, WindowLayer
 from ffseq.negatives import Negatives, corrupt, draw
 from ffseq.network import Past, SequenceNetwork, goodness_of
 from ffseq.objective import excludes_truth, signal
+from ffseq.own import is_own
 
 #: From scores (B, V) and the number of layers that they sum over to the signal (B, V) and the negatives.
 Judge = Callable[[Tensor, int], tuple[Tensor, Negatives]]
@@ -60,6 +62,18 @@ class Entering:
     scores: Tensor
     positive: Tensor
     negative: Tensor
+
+
+def untracked(network: SequenceNetwork, learning: LearningConfig) -> AbstractContextManager[None]:
+    """Where to call `learn` where its figures are only read: torch keeps no record of what is computed there, not even
+    of which tensors share memory, which is a twentieth of an update of a small net.
+
+    Functions of the user's own and a memory, which may keep tensors and change them later, stay outside.
+    """
+    names = (learning.negatives or "", network.config.goodness, network.config.between)
+    if network.memory is not None or any(map(is_own, names)):
+        return nullcontext()
+    return torch.inference_mode()
 
 
 def learn(
@@ -136,7 +150,9 @@ def learn(
         if places is not None and isinstance(layer, WindowLayer):
             # At once, while it is still in the processor's cache.
             which = len(changes) - (network.memory is not None)
-            change = {name: places[which][name].copy_(value) for name, value in change.items()}
+            own = {name: places[which][name] for name in change}
+            torch._foreach_copy_(list(own.values()), list(change.values()))
+            change = own
             if learned is not None:
                 learned(which)
         changes.append(change)

@@ -101,7 +101,8 @@ class Team:
         if not self.one_machine or flat.changes.device.type != "cpu":
             return "no"
         first = self.rank == 0
-        return opened(self.size, flat.biases, width, leads=first, told=self.told, meet=dist.barrier) or "no"
+        with torch.inference_mode(False):  # it stays, and is written to outside as well
+            return opened(self.size, flat.biases, width, leads=first, told=self.told, meet=dist.barrier) or "no"
 
     def averaged(self, update: Update, flat: Flat, width: torch.dtype) -> Update:
         """The update of the whole team: its changes are in the row; bits and goodness are means over all rows,

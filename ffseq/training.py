@@ -24,7 +24,7 @@ from ffseq.checkpoint import Checkpoint
 from ffseq.config import ROLLOUTS, TrainConfig, source_of
 from ffseq.corpus import Corpus
 from ffseq.kept import State, restore_run, save_run
-from ffseq.learning import Update, learn
+from ffseq.learning import Update, learn, untracked
 from ffseq.literal import learn_literal
 from ffseq.means import Means
 from ffseq.monitor import Monitor
@@ -225,7 +225,8 @@ class Trainer:
             update = self.pipeline.learn(*given, **more, places=places)
         elif self.config.learning.method == "ff":
             share = partial(team.share, self.flat, width) if team is not None and self.flat is not None else None
-            update = learn(*given, **more, places=places, learned=share)
+            with untracked(self.network, self.config.learning):
+                update = learn(*given, **more, places=places, learned=share)
         else:
             update = backpropagate(*given, **more)
         if team is not None:

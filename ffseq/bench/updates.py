@@ -14,7 +14,7 @@ from ffseq.alphabet import FIXED, Alphabet
 from ffseq.baselines.twin import backpropagate
 from ffseq.batches import Batches
 from ffseq.config import LearningConfig, NetworkConfig, OptimiserConfig
-from ffseq.learning import learn
+from ffseq.learning import learn, untracked
 from ffseq.network import SequenceNetwork
 from ffseq.optim import apply_changes, make_optimisers
 from ffseq.parallel import Team
@@ -101,7 +101,8 @@ def update_of(
         if team is not None:
             contexts, targets, random, _ = team.share_of(contexts, targets, random)
         if method == "ff":
-            found = learn(network, contexts, targets, learning, random=random, places=places, learned=learned)
+            with untracked(network, learning):
+                found = learn(network, contexts, targets, learning, random=random, places=places, learned=learned)
         else:
             found = backpropagate(network, contexts, targets, learning, random=random)
         if team is not None:

@@ -53,8 +53,15 @@ class Below:
     starts: tuple[int, ...]
     count: int
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether there is one block, of all rows."""
+        return self.starts == (0,) and self.count == len(self.rows)
+
     def blocks(self) -> list[Tensor]:
         """The blocks, (B, H_below) each."""
+        if self.is_whole:
+            return [self.rows]
         return [self.rows[start : start + self.count] for start in self.starts]
 
 
@@ -187,10 +194,13 @@ class WindowLayer(nn.Module):
             if below is not None and self.below is not None:
                 # Turned once for all blocks: a product with a turned factor costs twice a plain one.
                 turned = below.rows.t().contiguous()
-                change = torch.empty_like(self.below, dtype=delta.dtype)
-                for start, part in zip(below.starts, self._below_of(change, below), strict=True):
-                    torch.mm(turned[:, start : start + below.count], delta, out=part)
-                changes["below"] = change
+                if below.is_whole:
+                    changes["below"] = turned @ delta
+                else:
+                    change = torch.empty_like(self.below, dtype=delta.dtype)
+                    for start, part in zip(below.starts, self._below_of(change, below), strict=True):
+                        torch.mm(turned[:, start : start + below.count], delta, out=part)
+                    changes["below"] = change
             if self.context is not None:
                 if readers is None:
                     raise ValueError("a layer that sees the context needs its readers")
@@ -224,6 +234,8 @@ class WindowLayer(nn.Module):
     @staticmethod
     def _below_of(weights: Tensor, below: Below) -> list[Tensor]:
         """The rows of `below` weights that belong to each block."""
+        if len(below.starts) == 1:
+            return [weights]
         return list(weights.view(len(below.starts), -1, weights.shape[1]).unbind())
 
 
