@@ -135,15 +135,19 @@ class Fields:
 
         windows and deltas: pairs of x (P, B, F) and δ (B, H).
         """
-        out.zero_()
-        for seen, delta in zip(windows, deltas, strict=True):
-            factors = seen.transpose(1, 2), self.gathered(delta)
-            if seen.dtype == torch.float32:
-                out.baddbmm_(*factors)
-            else:
-                out.add_(torch.bmm(*factors))
+        seen = joined(windows, 1).transpose(1, 2)
+        delta = joined([self.gathered(one) for one in deltas], 1)
+        if seen.dtype == torch.float32:
+            torch.bmm(seen, delta, out=out)
+        else:
+            out.copy_(torch.bmm(seen, delta))
         if self.mask is not None:
             out.mul_(self.mask.to(out.device))
+
+
+def joined(parts: Sequence[Tensor], dimension: int = 0) -> Tensor:
+    """Tensors one after the other, for one product in place of many that are added up; a single one as it is."""
+    return parts[0] if len(parts) == 1 else torch.cat(list(parts), dimension)
 
 
 class FieldLayer(nn.Module):

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from ffseq.goodness import normalised
+from ffseq.images.fields import joined
 
 #: Which layers move in an iteration: all at once, or the even ones and then the odd ones.
 Order = Literal["synchronous", "alternating"]
@@ -68,13 +69,12 @@ class Full:
 
     def change(self, windows: Sequence[Tensor], deltas: Sequence[Tensor], out: Tensor) -> None:
         """ΔW = Σ xᵀδ into `out` (I, H) float32, over pairs of inputs and δ."""
-        out.zero_()
-        for seen, delta in zip(windows, deltas, strict=True):
-            if seen.dtype == torch.float32:
-                out.addmm_(seen.t(), delta)
-            else:
-                # A product with a turned factor costs twice a plain one in bfloat16.
-                out.add_(seen.t().contiguous() @ delta)
+        seen, delta = joined(windows), joined(deltas)
+        if seen.dtype == torch.float32:
+            torch.mm(seen.t(), delta, out=out)
+        else:
+            # A product with a turned factor costs twice a plain one in bfloat16.
+            out.copy_(seen.t().contiguous() @ delta)
 
 
 class TopDownLayer(nn.Module):
