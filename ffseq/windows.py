@@ -55,6 +55,8 @@ def training_batch(
     Windows come without replacement, in an order drawn anew for each pass over the text; which ones come at which
     step depends on seed and step alone. No context reaches before `start`, nor before the last of `documents` that has
     begun (n, sorted, the first at `start`). A share of `short_contexts` is cut at a random length.
+
+    The plain form: `ffseq.batches` cuts the windows of many updates at once, to the same bits.
     """
     positions = window_positions(start, stop, step=step, batch_size=batch_size, seed=seed)
     begin = start if documents is None else begins_at(documents, positions)
