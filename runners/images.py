@@ -22,6 +22,7 @@ RESULTS = Path(__file__).parent / "results" / "images.json"
 CELLS: dict[str, tuple[list[str], tuple[int, ...]]] = {
     "supervised": (["supervised"], (0, 1, 2)),
     "unsupervised": (["unsupervised"], (0,)),
+    "unsupervised shifted": (["unsupervised", "--jitter", "1"], (0,)),
     "untrained layers": (["unsupervised", "--hidden", "random"], (0,)),
     "local-fields": (["local-fields"], (0,)),
     "jitter": (["jitter"], (0,)),

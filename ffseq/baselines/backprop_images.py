@@ -6,6 +6,7 @@ convolutional net, regularised likewise. None of the first two knows how pixels 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Literal
@@ -78,21 +79,12 @@ class Backprop:
     def update(self, images: Tensor, labels: Tensor, *, random: torch.Generator, share: float, done: float) -> Learned:
         """Learn one batch, see `ffseq.images.experiment.Experiment`."""
         regularised = self.own.net != "plain"
-        weights = dict(self.net.named_parameters())
-        self.net.requires_grad_(True)
-        try:
-            with torch.enable_grad():
-                logits = self._logits(images, random if regularised else None)
-                smoothing = self.own.smoothing if regularised else 0.0
-                loss = F.cross_entropy(logits, labels, label_smoothing=smoothing)
-                found = torch.autograd.grad(loss, list(weights.values()))
-        finally:
-            self.net.requires_grad_(False)
-        # Changes are ascent directions here as everywhere.
-        changes = {name: -change for name, change in zip(weights, found, strict=True)}
+        smoothing = self.own.smoothing if regularised else 0.0
+        learned, changes = derivatives(
+            self.net, lambda: self._logits(images, random if regularised else None), labels, smoothing
+        )
         apply_changes([self.optimiser], [self.net], [changes], share)
-        error = (logits.argmax(1) != labels).float().mean() * 100
-        return Learned({"nats": loss.detach(), "error": error})
+        return learned
 
     def scores(self, images: Tensor, test: Test) -> Tensor:
         """Logits, float32 (B, C)."""
@@ -124,6 +116,26 @@ class Backprop:
             if isinstance(stage, nn.Conv2d):
                 hidden = F.max_pool2d(hidden, 2)
         return hidden.float()
+
+
+def derivatives(
+    net: nn.Module, logits: Callable[[], Tensor], labels: Tensor, smoothing: float
+) -> tuple[Learned, dict[str, Tensor]]:
+    """Loss and error of a batch, and the changes of all weights of the net by name: minus what autograd finds, for
+    changes are ascent directions here as everywhere. logits: computes them, (B, C).
+    """
+    weights = dict(net.named_parameters())
+    net.requires_grad_(True)
+    try:
+        with torch.enable_grad():
+            found = logits()
+            loss = F.cross_entropy(found, labels, label_smoothing=smoothing)
+            gradients = torch.autograd.grad(loss, list(weights.values()))
+    finally:
+        net.requires_grad_(False)
+    error = (found.argmax(1) != labels).float().mean() * 100
+    changes = {name: -gradient for name, gradient in zip(weights, gradients, strict=True)}
+    return Learned({"nats": loss.detach(), "error": error}), changes
 
 
 def _net(own: Settings, data: ImageData, seed: int) -> nn.Sequential:

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ffseq.baselines.backprop_images import derivatives
 from ffseq.errors import UsageError
 from ffseq.images.cifar10 import same_map, standardised
 from ffseq.images.config import ImagesConfig, at_full_rate, optimiser_of
@@ -83,23 +84,13 @@ class Twin:
 
     def update(self, images: Tensor, labels: Tensor, *, random: torch.Generator, share: float, done: float) -> Learned:
         """Learn one batch, see `ffseq.images.experiment.Experiment`."""
-        weights = dict(self.net.named_parameters())
-        self.net.requires_grad_(True)
-        try:
-            with torch.enable_grad():
-                logits = self._logits(images, random)
-                loss = F.cross_entropy(logits, labels, label_smoothing=self.own.smoothing)
-                found = torch.autograd.grad(loss, list(weights.values()))
-        finally:
-            self.net.requires_grad_(False)
-        # Changes are ascent directions here as everywhere. A unit learns nothing of what is outside its field.
-        changes = {name: -change for name, change in zip(weights, found, strict=True)}
+        learned, changes = derivatives(self.net, lambda: self._logits(images, random), labels, self.own.smoothing)
+        # A unit learns nothing of what is outside its field.
         for number, layer in enumerate(self.layers):
             if layer.fields.mask is not None:
                 changes[f"{number}.weight"].mul_(layer.fields.mask.to(images.device))
         apply_changes([self.optimiser], [self.net], [changes], share)
-        error = (logits.argmax(1) != labels).float().mean() * 100
-        return Learned({"nats": loss.detach(), "error": error})
+        return learned
 
     def scores(self, images: Tensor, test: Test) -> Tensor:
         """Logits, float32 (B, C)."""

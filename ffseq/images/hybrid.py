@@ -7,9 +7,40 @@ to an image over short distances, and not over long ones.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from ffseq.errors import UsageError
+
+
+@dataclass(frozen=True)
+class HybridSettings:
+    """What layers learn from that tell images from hybrids."""
+
+    hidden: Literal["learned", "random"] = "learned"
+    """random: the layers stay as they were initialised and only the read-out learns, to compare with."""
+    blurs: int = 6
+    """How often the bits of a mask are blurred: the more, the larger its regions."""
+    threshold: float = 1.0
+    """θ of every layer, as a mean square of its activities: the threshold of the sum is so many times the units."""
+    temperature: float = 1.0
+    """What (goodness − θ) is divided by in the logistic function."""
+    peer_normalisation: float = 0.06
+    """λ, how strongly units are pushed towards the mean activity of their layer (Hinton's 0.03 is 0.06 here)."""
+
+
+def check(own: HybridSettings, batch_size: int) -> None:
+    """Refuse settings out of range. Raises UsageError."""
+    if own.blurs < 0:
+        raise UsageError(f"--blurs cannot be negative, got {own.blurs}")
+    if own.temperature <= 0:
+        raise UsageError("--temperature has to be positive")
+    if batch_size < 2:
+        raise UsageError("--batch_size has to be 2 or more: a hybrid is made of two images of a batch")
 
 
 def masks(count: int, rows: int, columns: int, blurs: int, random: torch.Generator) -> Tensor:

@@ -8,7 +8,7 @@ equally busy by peer normalisation. Everything else is as in `ffseq.images.unsup
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,14 +20,14 @@ from ffseq.images.data import ImageData
 from ffseq.images.dense import DenseStack, goodness, hidden_delta, pair_signal
 from ffseq.images.experiment import Learned, Test
 from ffseq.images.fields import FieldLayer, Fields, by_place
-from ffseq.images.hybrid import hybrids
+from ffseq.images.hybrid import HybridSettings, check, hybrids
 from ffseq.images.pictures import hybrid_figure, local_receptive_fields
 from ffseq.images.readout import LearnedReadout
 from ffseq.randomness import generator
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(HybridSettings):
     """The net, and what its layers learn from."""
 
     channels: list[int] = field(default_factory=lambda: [128, 220, 512])
@@ -36,27 +36,14 @@ class Settings:
     """Pixels on the side of what a unit of the first layer sees."""
     first_step: int = 6
     """Pixels between neighbouring places of the first layer. Each layer above sees 2×2 places, one apart."""
-    hidden: Literal["learned", "random"] = "learned"
-    """random: the layers stay as they were initialised and only the read-out learns, to compare with."""
-    blurs: int = 6
-    """How often the bits of a mask are blurred: the more, the larger its regions."""
-    threshold: float = 1.0
-    """θ of every layer, as a mean square of its activities: the threshold of the sum is so many times the units."""
-    temperature: float = 1.0
-    """What (goodness − θ) is divided by in the logistic function."""
-    peer_normalisation: float = 0.06
-    """λ, how strongly units are pushed towards the mean activity of their layer (Hinton's 0.03 is 0.06 here)."""
 
 
 def make(data: ImageData, config: ImagesConfig, device: torch.device, products: torch.dtype) -> LocalFields:
     """The experiment at its beginning. Raises UsageError for settings out of range."""
     own: Settings = config.own
-    if not own.channels or min(own.channels) < 1 or own.blurs < 0:
-        raise UsageError("--channels has to be a list of numbers of 1 or more, --blurs 0 or more")
-    if own.temperature <= 0:
-        raise UsageError("--temperature has to be positive")
-    if config.run.batch_size < 2:
-        raise UsageError("--batch_size has to be 2 or more: a hybrid is made of two images of a batch")
+    if not own.channels or min(own.channels) < 1:
+        raise UsageError("--channels has to be a list of numbers of 1 or more")
+    check(own, config.run.batch_size)
     return LocalFields(data, config, device, products)
 
 

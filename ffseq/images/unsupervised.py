@@ -7,7 +7,7 @@ label. Beside that a softmax read-out learns the labels from the normalised acti
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -27,14 +27,14 @@ from ffseq.images.dense import (
     weight_change,
 )
 from ffseq.images.experiment import Learned, Test
-from ffseq.images.hybrid import hybrids
+from ffseq.images.hybrid import HybridSettings, check, hybrids
 from ffseq.images.pictures import hybrid_figure, receptive_fields
 from ffseq.images.readout import LearnedReadout
 from ffseq.randomness import generator
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(HybridSettings):
     """The net, and what its layers learn from."""
 
     layers: int = 4
@@ -43,27 +43,14 @@ class Settings:
     """H, units in a layer."""
     read_layers: int = 3
     """How many layers, from the top, the read-out looks at."""
-    hidden: Literal["learned", "random"] = "learned"
-    """random: the layers stay as they were initialised and only the read-out learns, to compare with."""
-    blurs: int = 6
-    """How often the bits of a mask are blurred: the more, the larger its regions."""
-    threshold: float = 1.0
-    """θ of every layer, as a mean square of its activities: the threshold of the sum is so many times the units."""
-    temperature: float = 1.0
-    """What (goodness − θ) is divided by in the logistic function."""
-    peer_normalisation: float = 0.06
-    """λ, how strongly units are pushed towards the mean activity of their layer (Hinton's 0.03 is 0.06 here)."""
 
 
 def make(data: ImageData, config: ImagesConfig, device: torch.device, products: torch.dtype) -> Unsupervised:
     """The experiment at its beginning."""
     own: Settings = config.own
-    if min(own.layers, own.units, own.read_layers) < 1 or own.blurs < 0:
-        raise UsageError("--layers, --units and --read_layers have to be 1 or more, --blurs 0 or more")
-    if own.temperature <= 0:
-        raise UsageError("--temperature has to be positive")
-    if config.run.batch_size < 2:
-        raise UsageError("--batch_size has to be 2 or more: a hybrid is made of two images of a batch")
+    if min(own.layers, own.units, own.read_layers) < 1:
+        raise UsageError("--layers, --units and --read_layers have to be 1 or more")
+    check(own, config.run.batch_size)
     return Unsupervised(data, config, device, products)
 
 
