@@ -23,6 +23,7 @@ from ffseq.layers.literal import follow, peer_push, squares_change
 from ffseq.negatives import Negatives
 from ffseq.objective import signal as signal_of
 from ffseq.optim import apply_changes, make_optimisers
+from ffseq.products import outer
 from ffseq.randomness import generator
 
 
@@ -142,11 +143,7 @@ def weight_change(inputs: Tensor, delta: Tensor, out: dict[str, Tensor] | None =
     """ΔW = xᵀδ and Δb = Σ δ, written to `out` where it is given."""
     if out is None:
         return {"weight": (inputs.t() @ delta).float(), "bias": delta.float().sum(0)}
-    if inputs.dtype == torch.float32:
-        torch.mm(inputs.t(), delta, out=out["weight"])
-    else:
-        # A product with a turned factor costs twice a plain one in bfloat16.
-        out["weight"].copy_(torch.mm(inputs.t().contiguous(), delta))
+    outer(inputs, delta, out["weight"])
     torch.sum(delta, 0, dtype=torch.float32, out=out["bias"])
     return out
 

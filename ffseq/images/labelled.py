@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from ffseq.images.labels import label_pixels
+from ffseq.products import outer
 
 
 @dataclass(frozen=True)
@@ -58,10 +59,7 @@ def first_change(images: Images, codes: Tensor, delta: Tensor, out: dict[str, Te
     torch.sum(delta, 0, dtype=torch.float32, out=out["bias"])
     scaled = delta * images.scale(codes).flatten().to(delta.dtype)[:, None]
     of_image = scaled.view(*codes.shape, -1).sum(0)
-    if delta.dtype == torch.float32:
-        torch.mm(images.pixels.t(), of_image, out=out["weight"])
-    else:
-        out["weight"].copy_(torch.mm(images.pixels.t().contiguous(), of_image))
+    outer(images.pixels, of_image, out["weight"])
     pixels = label_pixels(images.classes).to(delta)[codes.flatten()]
     out["weight"][: images.classes].copy_(pixels.t() @ scaled)
     return out

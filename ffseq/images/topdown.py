@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from ffseq.goodness import normalised
 from ffseq.images.fields import joined
+from ffseq.products import outer
 
 #: Which layers move in an iteration: all at once, or the even ones and then the odd ones.
 Order = Literal["synchronous", "alternating"]
@@ -69,12 +70,7 @@ class Full:
 
     def change(self, windows: Sequence[Tensor], deltas: Sequence[Tensor], out: Tensor) -> None:
         """ΔW = Σ xᵀδ into `out` (I, H) float32, over pairs of inputs and δ."""
-        seen, delta = joined(windows), joined(deltas)
-        if seen.dtype == torch.float32:
-            torch.mm(seen.t(), delta, out=out)
-        else:
-            # A product with a turned factor costs twice a plain one in bfloat16.
-            out.copy_(seen.t().contiguous() @ delta)
+        outer(joined(windows), joined(deltas), out)
 
 
 class TopDownLayer(nn.Module):

@@ -29,6 +29,7 @@ from ffseq.goodness import (
     own_goodness,
     pre_activity_change,
 )
+from ffseq.products import turned
 
 
 def recency_scale(block_size: int, recency: float) -> Tensor:
@@ -192,14 +193,13 @@ class WindowLayer(nn.Module):
             delta = pre_activity_change(self.kind, activity, candidates, signal)
             changes["bias"] = delta.sum(0)
             if below is not None and self.below is not None:
-                # Turned once for all blocks: a product with a turned factor costs twice a plain one.
-                turned = below.rows.t().contiguous()
+                rows = turned(below.rows)  # once for all blocks
                 if below.is_whole:
-                    changes["below"] = turned @ delta
+                    changes["below"] = rows @ delta
                 else:
                     change = torch.empty_like(self.below, dtype=delta.dtype)
                     for start, part in zip(below.starts, self._below_of(change, below), strict=True):
-                        torch.mm(turned[:, start : start + below.count], delta, out=part)
+                        torch.mm(rows[:, start : start + below.count], delta, out=part)
                     changes["below"] = change
             if self.context is not None:
                 if readers is None:
