@@ -11,7 +11,7 @@ signal was computed from:
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -29,6 +29,8 @@ from ffseq.network import Past, SequenceNetwork, goodness_of
 from ffseq.objective import excludes_truth, signal
 from ffseq.own import is_own
 
+#: Goodness of all layers, in numbers, up to which their means are computed together.
+TOGETHER = 1 << 16
 #: From scores (B, V) and the number of layers that they sum over to the signal (B, V) and the negatives.
 Judge = Callable[[Tensor, int], tuple[Tensor, Negatives]]
 
@@ -186,7 +188,7 @@ def learn(
         for layer, below, activity, _ in waiting:
             let_learn(layer, below, activity, shared)
         if waiting:
-            means.append(means_of(torch.stack([own for *_, own in waiting]), targets, negatives))
+            means.append(means_of_all([own for *_, own in waiting], targets, negatives))
     positive, negative = means[0] if len(means) == 1 else (torch.cat(side) for side in zip(*means, strict=True))
     if entering is not None:
         positive, negative = torch.cat([entering.positive, positive]), torch.cat([entering.negative, negative])
@@ -218,6 +220,16 @@ def means_of(own: Tensor, targets: Tensor, negatives: Negatives) -> tuple[Tensor
     batch = targets.shape[0]
     positive = own[:, :batch].gather(2, targets[:, None].expand(len(own), batch, 1)).mean((1, 2))
     return positive, (own[:, -batch:] * negatives.weights).sum(2).mean(1)
+
+
+def means_of_all(every: Sequence[Tensor], targets: Tensor, negatives: Negatives) -> tuple[Tensor, Tensor]:
+    """The same of several layers, (B or 2B, V) each: together where that is a few calls instead of many, and one after
+    the other where the copies would be worth mentioning beside what a layer holds.
+    """
+    if sum(own.numel() for own in every) <= TOGETHER:
+        return means_of(torch.stack(list(every)), targets, negatives)
+    positive, negative = zip(*(means_of(own[None], targets, negatives) for own in every), strict=True)
+    return torch.cat(positive), torch.cat(negative)
 
 
 def bits_under(

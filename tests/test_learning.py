@@ -10,10 +10,12 @@ import torch.nn.functional as F
 from conftest import small_network
 from torch import Tensor
 
+from ffseq import learning as learning_module
 from ffseq.config import ROLLOUTS, LearningConfig, source_of
 from ffseq.goodness import normalised
 from ffseq.layers.window import Below
-from ffseq.learning import layer_signal, learn, threshold_of
+from ffseq.learning import layer_signal, learn, means_of_all, threshold_of
+from ffseq.negatives import Negatives
 from ffseq.network import SequenceNetwork
 from ffseq.objective import SOURCES
 from ffseq.randomness import generator, keep_mask
@@ -299,3 +301,22 @@ def test_fresh_layers_have_pre_activities_of_standard_deviation_one() -> None:
         # Half of a standard normal is on, with a mean square of one half over all units.
         assert 0.45 < float((activity.units > 0).float().mean()) < 0.55
         assert 0.8 < (2 * float(activity.units.square().mean())) ** 0.5 < 1.2
+
+
+@pytest.mark.parametrize("together", [0, 1 << 16])
+def test_mean_goodness_is_that_of_every_layers_positives_and_negatives(
+    together: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(learning_module, "TOGETHER", together)
+    random = torch.Generator().manual_seed(1)
+    every = [torch.randn(10, 4, generator=random) for _ in range(3)]  # the negatives have contexts of their own
+    targets, weights = torch.tensor([0, 3, 1, 1, 2]), torch.rand(5, 4, generator=random)
+    positive, negative = means_of_all(every, targets, Negatives(weights, None))
+    for number, own in enumerate(every):
+        assert float(positive[number]) == pytest.approx(
+            sum(float(own[row, symbol]) for row, symbol in enumerate(targets.tolist())) / 5, abs=1e-6
+        )
+        assert float(negative[number]) == pytest.approx(
+            sum(float(own[5 + row, symbol] * weights[row, symbol]) for row in range(5) for symbol in range(4)) / 5,
+            abs=1e-6,
+        )

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ffseq.config import LearningConfig, source_of
-from ffseq.learning import Update, bits_under, layer_signal, means_of
+from ffseq.learning import Update, bits_under, layer_signal, means_of_all
 from ffseq.negatives import corrupt
 from ffseq.network import Past, SequenceNetwork, goodness_of
 
@@ -52,8 +52,7 @@ def backpropagate(
     try:
         activities = network.upward(contexts, past=past, drop=drop, random=random, documents=documents)
         goodness = [goodness_of(layer, activity) for layer, _, activity in activities]
-        every = torch.stack(goodness)
-        total = every.sum(0)
+        total = torch.stack(goodness).sum(0)
         signal, negatives = layer_signal(
             network,
             learning,
@@ -71,6 +70,6 @@ def backpropagate(
             weight.requires_grad_(False)
     changes = [{name: next(found) for name in layer} for layer in learned]
     changes = [{name: change for name, change in layer.items() if change is not None} for layer in changes]
-    positive, negative = means_of(every.detach(), targets, negatives)
+    positive, negative = means_of_all([own.detach() for own in goodness], targets, negatives)
     total = total.detach()
     return Update(changes, *bits_under(network, total, targets, black_box), positive, negative, total[:batch])
