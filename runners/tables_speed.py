@@ -89,3 +89,14 @@ def bench() -> str:
         f"{found['preparation_seconds_100mb']:.1f} seconds.",
     ]
     return "\n".join(rows)
+
+
+def where() -> str:
+    """Where the time of an update goes, net by net."""
+    found = json.loads((RESULTS / "where.json").read_text(encoding="utf-8"))
+    kinds = list(next(iter(found.values()))["shares"])
+    rows = ["| net, positions in an update | ms | " + " | ".join(kinds) + " |", "|---" * (len(kinds) + 2) + "|"]
+    for name, one in found.items():
+        shares = (f"{one['shares'][kind]:.0%}" for kind in kinds)
+        rows.append(f"| {name} | {one['milliseconds']:.1f} | " + " | ".join(shares) + " |")
+    return "\n".join(rows)
