@@ -19,8 +19,6 @@ from ffseq.corpus import cache_folder
 from ffseq.errors import UsageError
 
 MOST_THREADS = 1024
-#: How many times slower than one thread all of them have to be for somebody to be told.
-CROWDED = 2.0
 
 
 def decided(config: TrainConfig, checkpoint: Checkpoint | None = None) -> TrainConfig:
@@ -61,32 +59,6 @@ def set_threads(threads: int) -> None:
     if not 0 <= threads <= MOST_THREADS:
         raise UsageError(f"--threads has to be between 0 (all cores) and {MOST_THREADS}, got {threads}")
     torch.set_num_threads(threads or cores())
-
-
-def crowded(threads: int) -> str | None:
-    """A sentence for whoever watches, where so many CPU threads are slower than one because others have the cores.
-
-    After every operation threads wait for the last of them, spinning; and one that has lost its core is waited for
-    until the system gives it another. So the same small operations are timed on all threads and on one, a few
-    milliseconds long. Nothing is decided by it: another number of threads does not give the same bits.
-    """
-    if threads < 2:
-        return None
-    numbers, seconds = torch.ones(threads << 16), []
-    before = torch.get_num_threads()
-    for count in (1, threads):
-        torch.set_num_threads(count)
-        numbers.mul_(1.0)
-        start = time.perf_counter()
-        for _ in range(50):
-            numbers.mul_(1.0)
-        seconds.append(time.perf_counter() - start)
-    torch.set_num_threads(before)
-    one, all_of_them = seconds
-    if all_of_them < CROWDED * one:
-        return None
-    times = f"{all_of_them / one:.0f} times as long on {threads} threads as on one"
-    return f"  other processes are busy: small operations take {times}; a small net learns faster with --threads 1"
 
 
 def choose_device(name: str) -> torch.device:

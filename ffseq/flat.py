@@ -43,7 +43,8 @@ class Flat:
             self._ends[biases].append(first)
         self.biases = self._ends[True][0]
         like = next(layers[0].parameters())
-        self.values, self.changes = torch.zeros(2, first, dtype=like.dtype, device=like.device)
+        with torch.inference_mode(False):  # a net's weights stay what autograd can look at, wherever the row is made
+            self.values, self.changes = torch.zeros(2, first, dtype=like.dtype, device=like.device)
         self.places = self.views(self.changes)
         #: For each type of the products, of every layer: its part of a row of that type, of this row, and its weights.
         self._rounded: dict[torch.dtype, list[tuple[Tensor, Tensor, dict[str, Tensor]]]] = {}

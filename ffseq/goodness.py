@@ -55,7 +55,7 @@ class GoodnessFunction:
     """A goodness g other than a product, with its derivatives in closed form; products may be in bfloat16.
 
     value: from u (B, H), nowhere negative, and E (V, H) to g (B, V). activity_change and candidate_change: from u, E
-    and the signal s (B, V) to Σ_c s(c) ∂g(c)/∂u (B, H) and Σ_b s(c) ∂g(c)/∂E (V, H).
+    and the signal s (B, V) to Σ_c s(c) ∂g(c)/∂u (B, H) and Σ_b s(c) ∂g(c)/∂E (V, H). None may change its arguments.
     """
 
     value: Callable[[Tensor, Tensor], Tensor]

@@ -70,10 +70,11 @@ def untracked(network: SequenceNetwork, learning: LearningConfig) -> AbstractCon
     """Where to call `learn` where its figures are only read: torch keeps no record of what is computed there, not even
     of which tensors share memory, which is a twentieth of an update of a small net.
 
-    Functions of the user's own and a memory, which may keep tensors and change them later, stay outside.
+    Functions of the user's own and a memory, which may keep tensors and change them later, stay outside; and so does
+    what has no row for its changes (hidden `random`), which become gradients of the weights as they are.
     """
-    names = (learning.negatives or "", network.config.goodness, network.config.between)
-    if network.memory is not None or any(map(is_own, names)):
+    names = (learning.negatives or "", network.config.goodness)
+    if network.memory is not None or learning.hidden == "random" or any(map(is_own, names)):
         return nullcontext()
     return torch.inference_mode()
 

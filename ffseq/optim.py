@@ -150,6 +150,7 @@ def _flat_groups(flat: Flat, config: OptimiserConfig, layers: range) -> list[dic
     for part in flat.parts(layers):
         rows.append(nn.Parameter(flat.values[part], requires_grad=False))
         rows[-1].grad = flat.changes[part]
+    # Weights are number 0 and biases number 1 either way: checkpoints know what they remember by that (`state_of`).
     if config.weight_decay == 0:
         return [_group(rows, config, False)]
     return [_group([row], config, is_bias) for row, is_bias in zip(rows, (False, True), strict=True)]

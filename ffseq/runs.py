@@ -16,9 +16,10 @@ import torch
 from ffseq.alphabet import Alphabet
 from ffseq.blackbox import black_box_of
 from ffseq.checkpoint import Checkpoint, checkpoint_exists, load_checkpoint, replace_file
-from ffseq.compute import compute, cores, crowded, decided
+from ffseq.compute import compute, cores, decided
 from ffseq.config import TrainConfig
 from ffseq.corpus import Corpus, corpus_of
+from ffseq.crowding import tell_if_crowded
 from ffseq.defaults import resolved
 from ffseq.errors import FfseqError, Interrupted, UsageError
 from ffseq.evaluation import Evaluation, evaluate_segments, figures
@@ -145,9 +146,7 @@ def _run(trainer: Trainer, preset: str | None, interrupted: Callable[[], bool], 
         f"{config.run.dtype} products on {network.prior.device.type}, "
         f"{torch.get_num_threads()} threads{_of_team(trainer.team, config.run.pipeline)}; run folder {folder}"
     )
-    warning = crowded(config.run.threads) if network.prior.device.type == "cpu" and not progress.quiet else None
-    if warning is not None:
-        progress.say(warning)
+    tell_if_crowded(progress, config.run.threads, network.prior.device)
     if not _learn(trainer, interrupted):
         raise Interrupted(f"interrupted after {trainer.state.step:,} updates; continue with --resume {folder}")
     result = _finish(trainer, corpus, config, folder, progress, interrupted)

@@ -20,6 +20,7 @@ from ffseq.checkpoint import Checkpoint, replace_file
 from ffseq.compute import compute, decided
 from ffseq.config import TrainConfig, source_of
 from ffseq.corpus import corpus_of
+from ffseq.crowding import tell_if_crowded
 from ffseq.errors import Interrupted, UsageError
 from ffseq.network import SequenceNetwork
 from ffseq.options import check, to_flat
@@ -68,6 +69,7 @@ def train_on_stream(
             f"{name}: one pass in blocks of {config.run.string_length}; {len(alphabet)} kinds of symbols; "
             f"{network.parameter_count():,} weights in {config.network.layers} layers; run folder {folder}"
         )
+        tell_if_crowded(progress, config.run.threads, device)
         with tracked(config.run, folder, to_flat(config), learner.state.step, progress) as learner.tracker:
             if checkpoint is None:
                 learner.save()

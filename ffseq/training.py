@@ -222,7 +222,8 @@ class Trainer:
         more: dict[str, Any] = {"random": random, "drop": drop, "unigram": self.unigram, "black_box": outside}
         more["documents"] = self.documents is not None
         if self.pipeline is not None:
-            update = self.pipeline.learn(*given, **more, places=places)
+            with untracked(self.network, self.config.learning):
+                update = self.pipeline.learn(*given, **more, places=places)
         elif self.config.learning.method == "ff":
             share = partial(team.share, self.flat, width) if team is not None and self.flat is not None else None
             with untracked(self.network, self.config.learning):

@@ -19,6 +19,9 @@ from ffseq.errors import FfseqError
 from ffseq.randomness import key, permuted
 from ffseq.segments import Segment, Segments, begins_at
 
+#: Contexts and targets of one update, both int64, and the targets' positions.
+Batch = tuple[Tensor, Tensor, NDArray[np.int64]]
+
 
 def contexts_at(
     symbols: NDArray[np.integer],
@@ -36,36 +39,37 @@ def contexts_at(
     return torch.from_numpy(contexts)
 
 
-def training_batch(
+def training_batches(
     symbols: NDArray[np.integer],
     start: int,
     stop: int,
     *,
-    step: int,
+    first: int,
+    count: int,
     batch_size: int,
     block_size: int,
     alphabet_size: int,
     seed: int,
     short_contexts: float = 0.0,
     documents: NDArray[np.int64] | None = None,
-) -> tuple[Tensor, Tensor, NDArray[np.int64]]:
-    """The windows of one update: contexts (B, K) and targets (B,), int64, and the targets' positions (B,), in
-    start..stop−1.
+) -> list[Batch]:
+    """The windows of `count` updates, from the one with the number `first` on: their contexts (B, K) and targets (B,),
+    int64, and the targets' positions (B,), in start..stop−1.
 
     Windows come without replacement, in an order drawn anew for each pass over the text; which ones come at which
     step depends on seed and step alone. No context reaches before `start`, nor before the last of `documents` that has
     begun (n, sorted, the first at `start`). A share of `short_contexts` is cut at a random length.
-
-    The plain form: `ffseq.batches` cuts the windows of many updates at once, to the same bits.
     """
-    positions = window_positions(start, stop, step=step, batch_size=batch_size, seed=seed)
+    positions = _windows(start, stop, first * batch_size, (first + count) * batch_size, seed)
     begin = start if documents is None else begins_at(documents, positions)
-    contexts = contexts_at(symbols, positions, block_size, alphabet_size, begin=begin)
-    shorten(contexts.numpy(), step, seed, short_contexts, alphabet_size)
-    return contexts, torch.from_numpy(np.take(symbols, positions).astype(np.int64)), positions
+    contexts = contexts_at(symbols, positions, block_size, alphabet_size, begin=begin).view(count, batch_size, -1)
+    for place, own in enumerate(contexts.numpy()):
+        _shorten(own, first + place, seed, short_contexts, alphabet_size)
+    targets = torch.from_numpy(np.take(symbols, positions).astype(np.int64)).view(count, batch_size)
+    return list(zip(contexts.unbind(), targets.unbind(), positions.reshape(count, batch_size), strict=True))
 
 
-def shorten(contexts: NDArray[np.int64], step: int, seed: int, share: float, alphabet_size: int) -> None:
+def _shorten(contexts: NDArray[np.int64], step: int, seed: int, share: float, alphabet_size: int) -> None:
     """Cut a share of the contexts (B, K) of one update at random lengths, in place."""
     if share:
         random = np.random.default_rng(key(seed, "short", step))
@@ -75,12 +79,7 @@ def shorten(contexts: NDArray[np.int64], step: int, seed: int, share: float, alp
         contexts[cut] = np.where(np.arange(contexts.shape[1]) < length[:, None], contexts[cut], alphabet_size)
 
 
-def window_positions(start: int, stop: int, *, step: int, batch_size: int, seed: int) -> NDArray[np.int64]:
-    """The positions (B,) that the windows of one update predict; see `training_batch`."""
-    return windows_between(start, stop, step * batch_size, (step + 1) * batch_size, seed)
-
-
-def windows_between(start: int, stop: int, first: int, last: int, seed: int) -> NDArray[np.int64]:
+def _windows(start: int, stop: int, first: int, last: int, seed: int) -> NDArray[np.int64]:
     """The positions that the windows number `first` to `last` − 1 of a run predict, (last − first,)."""
     size = stop - start
     numbers = np.arange(first, last, dtype=np.int64)

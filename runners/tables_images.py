@@ -11,8 +11,8 @@ from spread import RESULTS
 ROWS = {
     "supervised": ("supervised, 4×2000", "1.36"),
     "unsupervised": ("unsupervised, 4×2000", "1.37"),
-    "unsupervised shifted": ("the same, images shifted by up to a pixel", "1.37 without"),
     "untrained layers": ("the same read-out on untrained layers", ""),
+    "unsupervised shifted": ("unsupervised, images shifted by up to 1 pixel", "1.37 (not shifted)"),
     "local-fields": ("local receptive fields", "1.16"),
     "jitter": ("supervised, images shifted by up to 2 pixels", "0.64"),
     "recurrent": ("recurrent, top-down", "1.31"),

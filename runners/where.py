@@ -3,8 +3,8 @@
     python runners/where.py
 
 The nets of `ffseq bench`, with nothing else running: the time of an update by the clock, and then what torch's profiler
-says of its operations, each sorted into one of a few kinds. What is left between them is Python and the calls
-themselves; the profiler makes these dearer, so that share is an upper bound. Half a minute.
+says of its operations, each sorted into one of a few kinds. What is left is Python, calls and views; the profiler makes
+these dearer, so their share is an upper bound. Half a minute. It refuses to measure beside other busy processes.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from ffseq.bench.speed import NETS, in_turns
 from ffseq.bench.updates import Net, update_of
+from ffseq.crowding import crowded
 
 RESULTS = Path(__file__).parent / "results" / "where.json"
 #: What is measured of each net, in seconds of learning.
@@ -31,10 +32,15 @@ KINDS = {
     "copies, roundings": ("copy_", "_foreach_copy_", "clone", "cat", "_to_copy"),
     "context: sort, gather, scatter": ("_embedding_bag", "sort", "searchsorted", "index", "gather", "scatter"),
 }
-REST, CALLS = "elementwise, sums", "between operations"
+#: What only looks at numbers from another side, or takes memory for them, is a call like those that Python makes.
+VIEWS = ("view", "slice", "select", "expand", "as_strided", "t", "transpose", "unbind", "resize", "detach", "to",
+         "_unsafe_view", "alias", "reshape", "matmul", "unsqueeze", "flatten", "_reshape_alias")  # fmt: skip
+REST, CALLS = "elementwise, sums", "calls"
 
 
 def main() -> None:
+    if (sentence := crowded(torch.get_num_threads(), torch.device("cpu"))) is not None:
+        raise SystemExit(sentence.strip())
     found = {f"{net.name}, {net.batch:,}": where(net) for net in NETS}
     RESULTS.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
@@ -52,7 +58,9 @@ def where(net: Net) -> dict[str, Any]:
     shares: Counter[str] = Counter()
     for event in profiled.key_averages():
         if event.key.startswith("aten::"):
-            shares[kind_of(event.key.removeprefix("aten::"))] += event.self_cpu_time_total / 1e6 / wall
+            name = event.key.removeprefix("aten::")
+            if name.rstrip("_") not in VIEWS and not name.startswith("empty"):
+                shares[kind_of(name)] += event.self_cpu_time_total / 1e6 / wall
     shares[CALLS] = max(0.0, 1 - sum(shares.values()))
     order = [*KINDS, REST, CALLS]
     return {"milliseconds": seconds * 1e3, "shares": {kind: shares[kind] for kind in order}}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from conftest import TEXT, small_network
 
 from ffseq.config import LearningConfig, OptimiserConfig
 from ffseq.flat import ALIGNED, Flat
-from ffseq.learning import learn
+from ffseq.learning import learn, untracked
 from ffseq.network import SequenceNetwork
 from ffseq.optim import apply_changes, make_optimisers
 from ffseq.randomness import generator
@@ -40,8 +41,11 @@ def some_updates(network: SequenceNetwork, optimiser: OptimiserConfig, flat: Fla
 @pytest.mark.parametrize("kind", ["adamw", "sgd"])
 @pytest.mark.parametrize("products", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("goodness", ["agreement", "squares"])
-def test_learning_in_one_row_is_learning_weight_by_weight(kind: str, products: torch.dtype, goodness: str) -> None:
-    optimiser = OptimiserConfig(optimiser=kind, learning_rate=0.01, weight_decay=0.1)  # type: ignore[arg-type]
+@pytest.mark.parametrize("decay", [0.0, 0.1])
+def test_learning_in_one_row_is_learning_weight_by_weight(
+    kind: str, products: torch.dtype, goodness: str, decay: float
+) -> None:
+    optimiser = OptimiserConfig(optimiser=kind, learning_rate=0.01, weight_decay=decay)  # type: ignore[arg-type]
     after = []
     for in_one_row in (False, True):
         network = small_network("".join(sorted(set(TEXT))), goodness=goodness, memory=64, memory_lengths="1,3")
@@ -114,3 +118,33 @@ def test_a_copy_and_a_net_that_was_moved_have_rows_of_their_own() -> None:
 
 def test_a_literal_stack_learns_weight_by_weight() -> None:
     assert small_network(stack="literal").flat() is None
+
+
+@pytest.mark.parametrize("products", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("hidden", ["learned", "random"])
+def test_what_is_learned_untracked_is_the_same_and_the_weights_can_still_be_differentiated(
+    products: torch.dtype, hidden: str
+) -> None:
+    after = []
+    for tracked in (True, False):
+        network = small_network()
+        network.products = products
+        learning = LearningConfig(objective="likelihood", hidden=hidden)  # type: ignore[arg-type]
+        layers = list(network.stack())
+        flat = network.flat() if hidden == "learned" else None
+        optimisers = make_optimisers(layers, OptimiserConfig(learning_rate=0.01), 6, flat)
+        contexts = torch.arange(6 * network.block_size).view(6, -1) % len(network.alphabet)
+        for step in range(3):
+            with nullcontext() if tracked else untracked(network, learning):
+                places = flat.places if flat is not None else None
+                random = generator(0, "learn", step)
+                update = learn(network, contexts, torch.arange(6) % 3, learning, random=random, places=places)
+            assert update.bits.is_inference() == (not tracked and hidden == "learned")
+            apply_changes(optimisers, layers, update.changes, 0.01, flat)
+        assert not any(weight.is_inference() for weight in network.parameters())
+        for weight in network.parameters():
+            weight.requires_grad_(True)
+        network.scores(contexts).sum().backward()
+        after.append(weights(network))
+    for name, weight in after[0].items():
+        assert torch.equal(after[1][name], weight), name

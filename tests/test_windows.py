@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from ffseq.batches import TOGETHER, Batches
 from ffseq.corpus import Segment
-from ffseq.windows import contexts_at, ordered, training_batch
+from ffseq.windows import contexts_at, ordered, training_batches
 
 TEXT = np.arange(100, dtype=np.uint8)
 
@@ -26,7 +26,7 @@ def test_nothing_before_the_beginning() -> None:
 
 def batches(steps: range, **options: float) -> list[tuple[torch.Tensor, torch.Tensor]]:
     base = {"batch_size": 8, "block_size": 4, "alphabet_size": 200, "seed": 3}
-    return [training_batch(TEXT, 20, 60, step=step, **(base | options))[:2] for step in steps]
+    return [training_batches(TEXT, 20, 60, first=step, count=1, **(base | options))[0][:2] for step in steps]  # type: ignore[arg-type]
 
 
 def test_a_pass_meets_every_training_position_once_and_no_other() -> None:
@@ -68,7 +68,7 @@ def test_batches_cut_together_are_those_cut_one_by_one(
     }  # fmt: skip
     together = Batches(TEXT, 20, 60, length=None, **options)  # type: ignore[arg-type]
     for step in steps:
-        contexts, targets, positions = training_batch(TEXT, 20, 60, step=step, **options)  # type: ignore[arg-type]
+        ((contexts, targets, positions),) = training_batches(TEXT, 20, 60, first=step, count=1, **options)  # type: ignore[arg-type]
         found = together.at(step)
         assert torch.equal(found[0], contexts)
         assert torch.equal(found[1], targets)

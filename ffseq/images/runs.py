@@ -8,7 +8,8 @@ from dataclasses import replace
 from typing import Any
 
 from ffseq.checkpoint import Checkpoint
-from ffseq.compute import choose_device, crowded, decided_for, set_threads
+from ffseq.compute import choose_device, decided_for, set_threads
+from ffseq.crowding import tell_if_crowded
 from ffseq.errors import UsageError
 from ffseq.images.config import CHANGEABLE, ImagesConfig, to_flat
 from ffseq.images.data import ImageData, load_images
@@ -58,9 +59,7 @@ def run_experiment(
             f"{config.experiment} on {data.name}: {len(data.train):,} training images; {config.run.dtype} products on "
             f"{device.type}, {config.run.threads} threads; run folder {folder}"
         )
-        warning = crowded(config.run.threads) if device.type == "cpu" and not progress.quiet else None
-        if warning is not None:
-            progress.say(warning)
+        tell_if_crowded(progress, config.run.threads, device)
         trainer.run(interrupted)
         result = trainer.result(interrupted)
         result |= {"seconds": trainer.before + time.monotonic() - began, "run": str(folder)}
