@@ -22,8 +22,11 @@ RESULTS = Path(__file__).parent / "results" / "images.json"
 CELLS: dict[str, tuple[list[str], tuple[int, ...]]] = {
     "supervised": (["supervised"], (0, 1, 2)),
     "unsupervised": (["unsupervised"], (0,)),
-    "unsupervised shifted": (["unsupervised", "--jitter", "1"], (0,)),
-    "untrained layers": (["unsupervised", "--hidden", "random"], (0,)),
+    "unsupervised unshifted": (["unsupervised", "--jitter", "0"], (0,)),
+    "untrained layers": (
+        ["unsupervised", "--hidden", "random", "--jitter", "0", "--drop_pixels", "0", "--epochs", "45"],
+        (0,),
+    ),
     "local-fields": (["local-fields"], (0,)),
     "jitter": (["jitter"], (0,)),
     "recurrent": (["recurrent"], (0,)),

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from spread import RESULTS
+from spread import RESULTS, spread
 
 #: cell of results/images.json → its row's name, and what the paper says
 ROWS = {
     "supervised": ("supervised, 4×2000", "1.36"),
-    "unsupervised": ("unsupervised, 4×2000", "1.37"),
-    "untrained layers": ("the same read-out on untrained layers", ""),
-    "unsupervised shifted": ("unsupervised, images shifted by up to 1 pixel", "1.37 (not shifted)"),
+    "unsupervised": ("unsupervised, 4×2000, images shifted by up to 1 pixel", "1.37 (not shifted)"),
+    "unsupervised unshifted": ("unsupervised, 4×2000, not shifted", "1.37"),
+    "untrained layers": ("the same read-out on untrained layers, not shifted", ""),
     "local-fields": ("local receptive fields", "1.16"),
     "jitter": ("supervised, images shifted by up to 2 pixels", "0.64"),
     "recurrent": ("recurrent, top-down", "1.31"),
@@ -28,7 +28,7 @@ COLUMNS = ("test_error_one_pass", "test_error_every_label", "test_error", "valid
 
 
 def images() -> str:
-    """One row for each experiment: test errors in percent (mean over seeds), validation, epochs, minutes, on what."""
+    """One row for each experiment: test errors in percent (over seeds), validation, epochs, minutes, on what."""
     results = json.loads((RESULTS / "images.json").read_text(encoding="utf-8"))
     titles = [
         "experiment",
@@ -54,6 +54,6 @@ def images() -> str:
 
 
 def error(runs: list[dict[str, Any]], column: str) -> str:
-    """Mean over runs in percent; empty where the experiment has no such test."""
+    """In percent, mean and deviation over runs; empty where the experiment has no such test."""
     found = [run[column] for run in runs if run[column] is not None]
-    return f"{sum(found) / len(found):.2f}" if found else ""
+    return spread(found, 2) if found else ""
