@@ -16,7 +16,7 @@ from tables_images import images
 from tables_pieces import pieces
 from tables_predicting import between, comparison, depth, literal, main_job, records, stream
 from tables_sleep import rollouts, sleep
-from tables_speed import bench, dtypes, time_to, where
+from tables_speed import bench, bench_looks, dtypes, time_to, where
 
 README = RESULTS.parent.parent / "README.md"
 
@@ -34,6 +34,7 @@ TABLES: dict[str, tuple[str, Callable[[], str]]] = {
     "pieces": ("pieces", pieces),
     "images": ("images", images),
     "bench": ("bench", bench),
+    "bench_looks": ("bench_looks", bench_looks),
     "where": ("where", where),
     "dtypes": ("dtypes", dtypes),
     "time_to": ("time_to", time_to),

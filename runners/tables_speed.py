@@ -91,6 +91,18 @@ def bench() -> str:
     return "\n".join(rows)
 
 
+def bench_looks() -> str:
+    """How much the rates of one machine differ from run to run."""
+    looks = json.loads((RESULTS / "bench_looks.json").read_text(encoding="utf-8"))
+    nets = list(looks[0]["rates"])
+    rows = ["| run | fastest product, GFLOP/s | " + " | ".join(nets) + " | two processes, of one |"]
+    rows += ["|---" * (len(nets) + 3) + "|"]
+    for number, one in enumerate(looks, 1):
+        rates = (f"{one['rates'][net]:,.0f}" for net in nets)
+        rows.append(f"| {number} | {one['peak']:,.0f} | " + " | ".join(rates) + f" | {one['several']:.2f} |")
+    return "\n".join(rows)
+
+
 def where() -> str:
     """Where the time of an update goes, net by net."""
     found = json.loads((RESULTS / "where.json").read_text(encoding="utf-8"))
