@@ -86,7 +86,7 @@ class Unreachable:
 def test_asleep_the_corpus_cannot_be_reached(
     objective: str, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Every update asleep finds in place of the corpus something that raises whatever is asked of it."""
+    """Every update asleep finds in place of the corpus and its batches something that raises whatever is asked of it."""
     update = Trainer._update
     asleep = 0
 
@@ -95,12 +95,13 @@ def test_asleep_the_corpus_cannot_be_reached(
         if moment.phase != "sleep":
             return update(self, moment, rate)
         asleep += 1
-        corpus = self.corpus
-        self.corpus = self.monitor.corpus = Unreachable()  # type: ignore[assignment]
+        corpus, batches = self.corpus, self.batches
+        self.corpus = self.monitor.corpus = self.batches = Unreachable()  # type: ignore[assignment]
         try:
             return update(self, moment, rate)
         finally:
             self.corpus = self.monitor.corpus = corpus
+            self.batches = batches
 
     monkeypatch.setattr(Trainer, "_update", guarded)
     train(from_flat(SMALL | {"corpus": text, "out_dir": str(tmp_path / "run"), "objective": objective}))
