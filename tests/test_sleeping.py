@@ -86,7 +86,7 @@ class Unreachable:
 def test_asleep_the_corpus_cannot_be_reached(
     objective: str, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Every update asleep finds in place of the corpus and its batches something that raises whatever is asked of it."""
+    """Every update asleep finds in place of the corpus and its batches what raises whatever is asked of it."""
     update = Trainer._update
     asleep = 0
 
