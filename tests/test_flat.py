@@ -148,3 +148,13 @@ def test_what_is_learned_untracked_is_the_same_and_the_weights_can_still_be_diff
         after.append(weights(network))
     for name, weight in after[0].items():
         assert torch.equal(after[1][name], weight), name
+
+
+def test_a_row_that_is_made_in_inference_mode_leaves_ordinary_weights() -> None:
+    network = small_network()
+    network.products = torch.bfloat16
+    contexts = torch.zeros(3, network.block_size, dtype=torch.int64)
+    with torch.inference_mode():
+        inside = network.scores(contexts)  # rounding makes the row
+    assert not any(weight.is_inference() for weight in network.parameters())
+    assert torch.equal(network.scores(contexts), inside)

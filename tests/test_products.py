@@ -26,3 +26,19 @@ def test_a_product_of_inputs_and_changes(
     turned = products.turned(seen)
     assert torch.equal(turned, seen.t())
     assert turned.is_contiguous() or not (tiles and dtype == torch.bfloat16)
+
+
+@pytest.mark.parametrize(
+    ("told", "tiles"), [("flags : avx512_bf16 amx_bf16 amx_tile", True), ("flags : avx512_bf16", False)]
+)
+def test_tiles_are_what_the_system_tells_of(told: str, tiles: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(products.Path, "read_text", lambda *_, **__: told)
+    assert products.has_tiles.__wrapped__() is tiles
+
+
+def test_a_system_that_tells_nothing_has_no_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unreadable(*_: object, **__: object) -> str:
+        raise FileNotFoundError
+
+    monkeypatch.setattr(products.Path, "read_text", unreadable)
+    assert products.has_tiles.__wrapped__() is False

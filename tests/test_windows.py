@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from unittest import mock
+
 import numpy as np
 import torch
 from hypothesis import given, settings
@@ -58,18 +60,20 @@ def test_batches_depend_on_seed_and_step_alone() -> None:
     batch_size=st.integers(1, 9),
     short_contexts=st.sampled_from([0.0, 0.3, 1.0]),
     documents=st.sampled_from([None, np.array([20, 21, 44])]),
+    together=st.sampled_from([1, 100, 1 << 17]),
 )
 def test_batches_cut_together_are_those_cut_one_by_one(
-    steps: list[int], batch_size: int, short_contexts: float, documents: np.ndarray | None
+    steps: list[int], batch_size: int, short_contexts: float, documents: np.ndarray | None, together: int
 ) -> None:
     options = {
         "batch_size": batch_size, "block_size": 4, "alphabet_size": 200, "seed": 3,
         "short_contexts": short_contexts, "documents": documents,
     }  # fmt: skip
-    together = Batches(TEXT, 20, 60, length=None, **options)  # type: ignore[arg-type]
+    with mock.patch("ffseq.batches.SYMBOLS", together):
+        batches = Batches(TEXT, 20, 60, length=None, **options)  # type: ignore[arg-type]
     for step in steps:
         ((contexts, targets, positions),) = training_batches(TEXT, 20, 60, first=step, count=1, **options)  # type: ignore[arg-type]
-        found = together.at(step)
+        found = batches.at(step)
         assert torch.equal(found[0], contexts)
         assert torch.equal(found[1], targets)
         assert found[2].tolist() == positions.tolist()
