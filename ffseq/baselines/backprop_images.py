@@ -1,11 +1,13 @@
 """Nets trained by backpropagation on the same images, to compare with: this is a baseline and uses autograd.
 
-`plain`: a perceptron with two hidden layers. `regularised`: the same with dropout and label smoothing. `conv`: a small
-convolutional net, regularised likewise. None of the first two knows how pixels lie beside each other.
+`plain`: a perceptron. `regularised`: the same with dropout and label smoothing, and if asked for with noise and batch
+normalisation. `conv`: a small convolutional net with dropout and label smoothing. None of the first two knows how the
+pixels lie beside each other.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
@@ -24,14 +26,19 @@ from ffseq.randomness import generator
 
 Net = Literal["plain", "regularised", "conv"]
 
+#: Share of a batch in the running means and variances that tests are normalised by.
+FOLLOWS = 0.01
+
 
 @dataclass(frozen=True)
 class Settings:
     """The net."""
 
     net: Net = "plain"
-    """plain: two hidden layers. regularised: the same with dropout and label smoothing. conv: a small convolutional net
-    with both."""
+    """plain: a perceptron. regularised: the same with dropout and label smoothing. conv: a small convolutional net with
+    both."""
+    layers: int = 2
+    """Hidden layers of a perceptron."""
     units: int = 1000
     """H, units in a hidden layer."""
     channels: int = 32
@@ -40,15 +47,26 @@ class Settings:
     """Share of the hidden units left out of each update; of the pixels two fifths of that (not for plain)."""
     smoothing: float = 0.1
     """Share of the target that is spread over all classes (not for plain)."""
+    batch_norm: bool = False
+    """Normalise what comes to each hidden unit over the batch (Ioffe & Szegedy, arXiv 1502.03167); regularised only."""
+    noise: float = 0.0
+    """Standard deviation of what is added to every pixel and to what comes to each hidden unit, after batch
+    normalisation (the net without a decoder of Rasmus et al., arXiv 1507.02672, section 4.1.2); regularised only."""
 
 
 def make(data: ImageData, config: ImagesConfig, device: torch.device, products: torch.dtype) -> Backprop:
     """The experiment at its beginning."""
     own: Settings = config.own
-    if min(own.units, own.channels) < 1:
-        raise UsageError("--units and --channels have to be 1 or more")
+    if min(own.layers, own.units, own.channels) < 1:
+        raise UsageError("--layers, --units and --channels have to be 1 or more")
     if not (0 <= own.dropout < 1 and 0 <= own.smoothing < 1):
         raise UsageError("--dropout and --smoothing have to be at least 0 and below 1")
+    if not (own.noise >= 0 and math.isfinite(own.noise)):
+        raise UsageError(f"--noise cannot be negative, got {own.noise}")
+    if own.net != "regularised" and (own.batch_norm or own.noise):
+        raise UsageError(f"--batch_norm and --noise belong to --net regularised, not to {own.net}")
+    if own.batch_norm and config.run.batch_size < 2:
+        raise UsageError("--batch_size has to be 2 or more with --batch_norm")
     return Backprop(data, config, device, products)
 
 
@@ -62,14 +80,17 @@ class Backprop:
         self.products, self.shape = products, data.shape
         self.net = _net(self.own, data, config.run.seed).to(device)
         self.net.requires_grad_(False)
+        hidden = self.own.layers if self.own.batch_norm else 0
+        norms = [nn.BatchNorm1d(self.own.units, affine=False, momentum=FOLLOWS) for _ in range(hidden)]
+        self.norms = nn.ModuleList(norms).to(device)
         settings = optimiser_of(config.step)
         self.optimiser = make_optimiser([self.net], settings)
         at_full_rate(self.optimiser, settings)
 
     @property
     def modules(self) -> nn.ModuleDict:
-        """The net."""
-        return nn.ModuleDict({"net": self.net})
+        """The net, and what its batch normalisation follows."""
+        return nn.ModuleDict({"net": self.net, "norms": self.norms})
 
     @property
     def optimisers(self) -> list[torch.optim.Optimizer]:
@@ -99,20 +120,27 @@ class Backprop:
         return {"net": self.own.net}
 
     def _logits(self, images: Tensor, random: torch.Generator | None) -> Tensor:
-        """Float32 (B, C); random: for dropout, or None to leave nothing out."""
+        """Float32 (B, C); random: for dropout and noise, or None for a test: nothing is left out or added, and batch
+        normalisation goes by its running means.
+        """
         hidden = images.to(self.products)
         if self.own.net == "conv":
             hidden = hidden.view(-1, *self.shape)
         stages = list(self.net.children())
         for number, stage in enumerate(stages):
+            if random is not None and self.own.noise:
+                hidden = hidden + _noise(hidden, self.own.noise, random)
+            if number:
+                hidden = F.relu(hidden)
             if isinstance(stage, nn.Linear):
                 hidden = hidden.flatten(1)
                 drop = self.own.dropout * (0.4 if number == 0 else 1.0)
                 if random is not None and drop:
                     hidden = hidden * _kept(hidden, drop, random)
-            hidden = _through(stage, hidden)
-            if number + 1 < len(stages):
-                hidden = F.relu(hidden)
+            if number < len(self.norms):
+                hidden = _normalised(stage, hidden, self.norms[number].train(random is not None))
+            else:
+                hidden = _through(stage, hidden)
             if isinstance(stage, nn.Conv2d):
                 hidden = F.max_pool2d(hidden, 2)
         return hidden.float()
@@ -150,7 +178,7 @@ def _net(own: Settings, data: ImageData, seed: int) -> nn.Sequential:
             nn.Linear(own.units, data.classes),
         ]
     else:
-        widths = (data.pixels, own.units, own.units, data.classes)
+        widths = (data.pixels, *[own.units] * own.layers, data.classes)
         stages = [nn.Linear(below, above) for below, above in pairwise(widths)]
     random = generator(seed, "weights")
     for number, stage in enumerate(stages):
@@ -165,6 +193,23 @@ def _through(stage: nn.Module, hidden: Tensor) -> Tensor:
     """A stage with its weights in the type of what goes through it."""
     weight, bias = (stage.get_parameter(name).to(hidden.dtype) for name in ("weight", "bias"))
     return F.conv2d(hidden, weight, bias, padding=2) if isinstance(stage, nn.Conv2d) else F.linear(hidden, weight, bias)
+
+
+def _normalised(stage: nn.Module, hidden: Tensor, norm: nn.Module) -> Tensor:
+    """What comes to the units of a stage, over the batch of mean 0 and variance 1 before their biases are added.
+
+    There is no gain: with one the units could drown the noise.
+    """
+    weight, bias = (stage.get_parameter(name) for name in ("weight", "bias"))
+    sums = F.linear(hidden, weight.to(hidden.dtype))
+    units: Tensor = norm(sums.float()) + bias
+    return units.to(hidden.dtype)
+
+
+def _noise(hidden: Tensor, deviation: float, random: torch.Generator) -> Tensor:
+    """Normal noise of a shape and type."""
+    noise = torch.randn(hidden.shape, generator=random, device=hidden.device)
+    return noise.mul_(deviation).to(hidden.dtype)
 
 
 def _kept(hidden: Tensor, drop: float, random: torch.Generator) -> Tensor:

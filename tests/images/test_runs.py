@@ -10,7 +10,6 @@ import pytest
 import torch
 from conftest import as_json, refused
 
-from ffseq.baselines import backprop_images
 from ffseq.checkpoint import load_checkpoint
 from ffseq.commands.images import preset_files, settings
 from ffseq.errors import FfseqError, Interrupted
@@ -28,6 +27,7 @@ KEYS = {
     "train_error", "epochs", "epochs_to_2_percent", "seconds", "run",
 }  # fmt: skip
 DENSE = ("supervised", "jitter", "unsupervised")
+NOISY = {"net": "regularised", "batch_norm": True, "noise": 0.3}
 
 
 def options(experiment: str, folder: Path, **more: Any) -> Any:
@@ -59,16 +59,16 @@ def test_a_run_has_figures_and_pictures(words: list[str], tmp_path: Path, capsys
 
 
 @pytest.mark.usefixtures("few")
-@pytest.mark.parametrize("experiment", [*DENSE, "backprop"])
-def test_a_run_that_was_stopped_goes_on_to_the_same_bits(experiment: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("experiment", "more"), [*((name, {}) for name in (*DENSE, "backprop")), ("backprop", NOISY)])
+def test_a_run_that_was_stopped_goes_on_to_the_same_bits(experiment: str, more: Any, tmp_path: Path) -> None:
     whole, parts = tmp_path / "whole", tmp_path / "parts"
-    run_experiment(options(experiment, whole))
+    run_experiment(options(experiment, whole, **more))
     for stops in (3, 3):  # in the first epoch, and in the second
         asked = iter([False] * stops)
         with pytest.raises(Interrupted, match="--resume"):
-            run_experiment(options(experiment, parts, resume="auto"), interrupted=lambda: next(asked, True))  # noqa: B023
+            run_experiment(options(experiment, parts, resume="auto", **more), interrupted=lambda: next(asked, True))  # noqa: B023
     assert load_checkpoint(parts / "last").config["step"] == 6
-    run_experiment(options(experiment, parts, resume="auto"))
+    run_experiment(options(experiment, parts, resume="auto", **more))
     one, two = load_checkpoint(whole / "last"), load_checkpoint(parts / "last")
     assert one.model.keys() == two.model.keys()
     assert all(torch.equal(one.model[name], two.model[name]) for name in one.model)
@@ -130,6 +130,9 @@ def test_what_makes_no_sense_is_refused_in_a_sentence(tmp_path: Path, capsys: py
         (["unsupervised", "--batch_size", "1"], "--batch_size"),
         (["backprop", "--net", "deep"], "--net"),
         (["backprop", "--dropout", "1"], "--dropout"),
+        (["backprop", "--net", "regularised", "--noise", "-1"], "--noise"),
+        (["backprop", "--noise", "0.1"], "--net regularised"),
+        (["backprop", "--net", "regularised", "--batch_norm", "true", "--batch_size", "1"], "--batch_size"),
         (["supervised", "--resume", folder], "no run or checkpoint"),
     ):
         assert said in refused(capsys, "images", *words, "--quiet")
@@ -146,10 +149,3 @@ def test_learning_that_runs_away_is_said_and_leaves_the_checkpoint_before_it(tmp
     with pytest.raises(FfseqError, match="not finite"):
         run_experiment(options("backprop", folder, learning_rate=1e9))
     assert all(bool(one.isfinite().all()) for one in load_checkpoint(folder / "last").model.values())
-
-
-def test_dropout_of_the_baseline_keeps_the_mean_and_tests_leave_nothing_out() -> None:
-    random = torch.Generator().manual_seed(0)
-    kept = backprop_images._kept(torch.ones(400, 400), 0.25, random)
-    assert kept.unique().tolist() == pytest.approx([0.0, 4 / 3])
-    assert abs(float(kept.mean()) - 1) < 0.01
