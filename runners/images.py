@@ -31,7 +31,7 @@ CELLS: dict[str, tuple[list[str], tuple[int, ...]]] = {
     "jitter": (["jitter"], (0,)),
     "recurrent": (["recurrent"], (0,)),
     "backprop plain": (["backprop"], (0,)),
-    "backprop regularised": (["backprop", "--preset", "paper-regularised"], (0,)),
+    "backprop regularised": (["backprop", "--preset", "paper-regularised"], (0, 1, 2)),
     "backprop conv": (["backprop", "--preset", "paper-conv"], (0,)),
     "cifar10 2 layers": (["cifar10"], (0,)),
     "cifar10 3 layers": (["cifar10", "--layers", "3"], (0,)),

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from spread import RESULTS
 from tables_grammar import grammar
-from tables_images import images
+from tables_images import choices, images
 from tables_pieces import pieces
 from tables_predicting import between, comparison, depth, literal, main_job, records, stream
 from tables_sleep import rollouts, sleep
@@ -33,6 +33,7 @@ TABLES: dict[str, tuple[str, Callable[[], str]]] = {
     "literal": ("literal", literal),
     "pieces": ("pieces", pieces),
     "images": ("images", images),
+    "images_choices": ("choose_images", choices),
     "bench": ("bench", bench),
     "bench_looks": ("bench_looks", bench_looks),
     "where": ("where", where),

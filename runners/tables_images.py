@@ -1,4 +1,6 @@
-"""The table of README made of results/images.json: errors of the image experiments beside the paper's."""
+"""The tables of README made of results/images.json and choose_images.json: errors of the image experiments beside the
+paper's, and what their settings were chosen from.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,7 @@ ROWS = {
     "jitter": ("supervised, images shifted by up to 2 pixels", "0.64"),
     "recurrent": ("recurrent, top-down", "1.31"),
     "backprop plain": ("backpropagation", "1.4"),
-    "backprop regularised": ("backpropagation, dropout and smoothing", "1.1"),
+    "backprop regularised": ("backpropagation, batch normalisation, noise and smoothing", "1.1"),
     "backprop conv": ("backpropagation, convolutional", "0.6"),
     "cifar10 2 layers": ("CIFAR-10, 2 layers", "41 to 46"),
     "cifar10 3 layers": ("CIFAR-10, 3 layers", "41 to 46"),
@@ -50,6 +52,18 @@ def images() -> str:
         minutes = sum(run["seconds"] for run in runs) / len(runs) / 60
         on = f"{runs[0]['device']}, {runs[0]['dtype']}"
         rows.append("| " + " | ".join([*cells, str(runs[0]["epochs"]), f"{minutes:.0f}", on, str(len(runs))]) + " |")
+    return "\n".join(rows)
+
+
+def choices() -> str:
+    """One row for each change that a search tried: errors on validation and training images."""
+    results = json.loads((RESULTS / "choose_images.json").read_text(encoding="utf-8"))
+    rows = ["| search | change | validation error | training error |", "|---|---|---|---|"]
+    for search, tried in results.items():
+        for change, run in tried.items():
+            cells = [search, f"`{change}`" if change else "as it is"]
+            cells += [f"{run[column]:.2f}" for column in ("validation_error", "train_error")]
+            rows.append("| " + " | ".join(cells) + " |")
     return "\n".join(rows)
 
 
