@@ -5,7 +5,7 @@
     python runners/choose_images.py --threads 1
 
 A search changes one thing at a time in what it begins with. Unsupervised nets are small here and learn for a quarter of
-the preset's epochs; its last candidates are as large and as long as the preset.
+the preset's epochs.
 """
 
 from __future__ import annotations
@@ -47,16 +47,16 @@ SEARCHES: dict[str, tuple[str, str, tuple[str, ...]]] = {
         "--blurs 10",
         "--peer_normalisation 0",
         "--peer_normalisation 0.5",
-        "--learning_rate 1e-3",
-        "--weight_decay 0.1",
+        "--learning_rate 2e-3",
+        "--weight_decay 1",
+        "--batch_size 50",
+        "--batch_size 200",
     )),
     "regularised": ("backprop", "--preset paper-regularised", (
         "",
         "--smoothing 0",
         "--dropout 0.1",
-        "--layers 2",
         DROPOUT,
-        f"{DROPOUT} --dropout 0.4",
     )),
 }  # fmt: skip
 
