@@ -23,6 +23,11 @@ CELLS: dict[str, tuple[list[str], tuple[int, ...]]] = {
     "supervised": (["supervised"], (0, 1, 2)),
     "unsupervised": (["unsupervised"], (0,)),
     "unsupervised unshifted": (["unsupervised", "--jitter", "0"], (0,)),
+    "unsupervised unshifted decaying": (["unsupervised", "--jitter", "0", "--weight_decay", "0.5"], (0,)),
+    "unsupervised unshifted longer": (
+        ["unsupervised", "--jitter", "0", "--weight_decay", "0.5", "--epochs", "100"],
+        (0,),
+    ),
     "untrained layers": (
         ["unsupervised", "--hidden", "random", "--jitter", "0", "--drop_pixels", "0", "--epochs", "45"],
         (0,),
@@ -31,6 +36,10 @@ CELLS: dict[str, tuple[list[str], tuple[int, ...]]] = {
     "jitter": (["jitter"], (0,)),
     "recurrent": (["recurrent"], (0,)),
     "backprop plain": (["backprop"], (0,)),
+    "backprop dropout": (
+        ["backprop", "--net", "regularised", "--units", "2000", "--dropout", "0.25", "--epochs", "60"],
+        (0,),
+    ),
     "backprop regularised": (["backprop", "--preset", "paper-regularised"], (0, 1, 2)),
     "backprop conv": (["backprop", "--preset", "paper-conv"], (0,)),
     "cifar10 2 layers": (["cifar10"], (0,)),
