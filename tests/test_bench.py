@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from ffseq.bench import memory, processes, resident, speed
 from ffseq.bench.updates import ALPHABET, causal, update_of, window
@@ -123,11 +125,24 @@ def test_a_process_that_ends_while_it_is_measured_ends_the_measuring_with_a_sent
     assert all(worker.process.returncode is not None for worker in workers)
 
 
-def test_going_up_twice_has_a_price() -> None:
-    """At most as much again: an update goes up and learns, and what is repeated is the way up."""
-    assert (
-        0.5 < speed.recompute_price(torch.float32, 1.0, window(3, 512, 512)) < 4
-    )  # a busy machine may say anything near
+def test_going_up_twice_has_the_price_of_the_way_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Told by multiplications, which no busy machine can change: the way up comes again, and nothing else."""
+    counts: list[int] = []
+
+    def counted(functions: Sequence[Callable[[], object]], seconds: float) -> list[int]:
+        for function in functions:
+            with FlopCounterMode(display=False) as counter:
+                function()
+            counts.append(counter.get_total_flops() // 2)
+        return counts
+
+    net = window(3, 512, 512)
+    monkeypatch.setattr(speed, "in_turns", counted)
+    price = speed.recompute_price(torch.float32, 1.0, net)
+    twice, once = counts
+    assert price == twice / once
+    # The first layer looks its characters up; above it are two products, and each layer scores candidates.
+    assert twice - once == net.batch * 512 * (2 * 512 + 3 * len(ALPHABET))
 
 
 def test_the_verb_writes_what_it_prints(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
