@@ -53,7 +53,8 @@ def images() -> str:
         runs = list(results[name].values())
         cells = [title, paper, *(error(runs, column) for column in COLUMNS)]
         minutes = sum(run["seconds"] for run in runs) / len(runs) / 60
-        on = f"{runs[0]['device']}, {runs[0]['dtype']}"
+        threads = f", {runs[0]['threads']} threads" if runs[0]["device"] == "cpu" else ""
+        on = f"{runs[0]['device']}, {runs[0]['dtype']}{threads}".replace(" 1 threads", " 1 thread")
         rows.append("| " + " | ".join([*cells, str(runs[0]["epochs"]), f"{minutes:.0f}", on, str(len(runs))]) + " |")
     return "\n".join(rows)
 
