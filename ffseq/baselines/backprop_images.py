@@ -51,7 +51,7 @@ class Settings:
     """Normalise what comes to each hidden unit over the batch (Ioffe & Szegedy, arXiv 1502.03167); regularised only."""
     noise: float = 0.0
     """Standard deviation of what is added to every pixel and to what comes to each hidden unit, after batch
-    normalisation (the net without a decoder of Rasmus et al., arXiv 1507.02672, section 4.1.2); regularised only."""
+    normalisation (as in the baseline of Rasmus et al., arXiv 1507.02672, section 4.1); regularised only."""
 
 
 def make(data: ImageData, config: ImagesConfig, device: torch.device, products: torch.dtype) -> Backprop:
