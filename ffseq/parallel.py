@@ -158,7 +158,8 @@ class Team:
 def team_of_environment(device: str, *, last_leads: bool = False) -> Team | None:
     """The team that torchrun has started this process in, or None where it runs alone. device: as --device has it.
 
-    Raises UsageError where there is no GPU of its own for each process.
+    Raises UsageError where there is no GPU of its own for each process, and FfseqError where another process ends while
+    they meet: one that refuses has met the others, which may not have noticed yet.
     """
     if not in_team():
         return None
@@ -169,8 +170,9 @@ def team_of_environment(device: str, *, last_leads: bool = False) -> Team | None
             if number >= found:
                 raise UsageError(f"process {number} of this machine has no GPU, there are {found}: add --device cpu")
             torch.cuda.set_device(number)
-        # Clock and stop are numbers on the CPU also where the layers are not.
-        dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo")
+        with together(Team(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])), None):
+            # Clock and stop are numbers on the CPU also where the layers are not.
+            dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo")
     size = dist.get_world_size()
     one_machine = os.environ.get("LOCAL_WORLD_SIZE") == os.environ["WORLD_SIZE"]
     return Team(dist.get_rank(), size, leader=size - 1 if last_leads else 0, one_machine=one_machine)

@@ -261,6 +261,32 @@ def test_a_refusal_is_a_sentence_in_a_team_too(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 
 
+@pytest.mark.parametrize(
+    ("reason", "lost"), [("Gloo connectFullMesh failed: Connection closed by peer", True), ("no such device", False)]
+)
+def test_who_ends_while_the_others_still_meet_is_told_of_too(
+    reason: str, lost: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The first has met the second and refuses; the second, slower, loses it before it has met it."""
+
+    def fails(*_: object, **__: object) -> None:
+        raise RuntimeError(reason)
+
+    monkeypatch.setattr(torch.distributed, "init_process_group", fails)
+    for name, value in {"WORLD_SIZE": "2", "RANK": "1", "LOCAL_RANK": "1"}.items():
+        monkeypatch.setenv(name, value)
+    command = ["train", "fables", *NET, *RUN, "--out_dir", str(tmp_path / "run")]
+    if lost:
+        assert main(command) == 1
+        assert capsys.readouterr().err == (
+            "ffseq: process 1 of 2: another process of the team has ended. Nothing has been learned yet\n"
+        )
+    else:  # a fault, not a loss: shown whole
+        with pytest.raises(RuntimeError, match=reason):
+            main(command)
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize(("argument", "status"), [("list", 0), ("lits", 2)])
 def test_one_of_a_team_ends_without_taking_the_interpreter_apart(argument: str, status: int) -> None:
     """There a thread of gloo that is still alive would take the process down, after its work was done."""
