@@ -18,11 +18,11 @@ from typing import Any
 
 import torch
 
-from ffseq.commands.images import settings
-from ffseq.compute import choose_device, decided_for
-from ffseq.images.config import from_flat
+from ffseq.commands.images import configured, settings
+from ffseq.compute import choose_device, set_threads
 from ffseq.images.data import load_images
 from ffseq.images.experiment import module_of
+from ffseq.images.runs import decided
 from ffseq.images.training import Trainer
 from ffseq.progress import Progress
 
@@ -86,10 +86,8 @@ def load() -> dict[str, Any]:
 
 def measured(experiment: str, words: list[str]) -> dict[str, Any]:
     """Percent of the validation images that the first test gets wrong after a run, and of the training images."""
-    flat = settings(experiment, words)
-    flat = {key: value for key, value in flat.items() if key not in ("json", "quiet", "preset")}
-    flat["dtype"], flat["threads"] = decided_for(flat["dtype"], flat["threads"], flat["device"], {})
-    config = from_flat(experiment, module_of(experiment).Settings, flat)
+    config = decided(configured(experiment, settings(experiment, words)), None)
+    set_threads(config.run.threads)
     device = choose_device(config.run.device)
     products = torch.bfloat16 if config.run.dtype == "bfloat16" else torch.float32
     data = load_images(config.data.dataset, config.data.data_dir, config.data.train_images)

@@ -28,6 +28,14 @@ CELLS: dict[str, tuple[list[str], tuple[int, ...]]] = {
         ["unsupervised", "--jitter", "0", "--weight_decay", "0.5", "--epochs", "100"],
         (0,),
     ),
+    "unsupervised unshifted steady": (
+        ["unsupervised", "--jitter", "0", "--weight_decay", "0.3", "--readout_decay", "0.01"],
+        (0, 1, 2),
+    ),
+    "unsupervised as they are": (
+        ["unsupervised", "--jitter", "0", "--drop_pixels", "0", "--weight_decay", "0.3", "--readout_decay", "0.03"],
+        (0,),
+    ),
     "untrained layers": (
         ["unsupervised", "--hidden", "random", "--jitter", "0", "--drop_pixels", "0", "--epochs", "45"],
         (0,),

@@ -10,7 +10,7 @@ from typing import Any
 from ffseq.catalogue import resource_folder
 from ffseq.commands.common import make_parser, make_progress, parse, print_json, print_table
 from ffseq.errors import FfseqError, UsageError, nearest
-from ffseq.images.config import GROUPS, from_flat
+from ffseq.images.config import GROUPS, ImagesConfig, from_flat
 from ffseq.images.experiment import EXPERIMENTS, module_of
 from ffseq.interrupt import Interrupt
 
@@ -30,9 +30,7 @@ def run(verb: str, arguments: list[str], interrupted: Interrupt) -> int:
 
     progress = make_progress(options)
     interrupted.draws = lambda: progress.draws
-    flat = {key: value for key, value in options.items() if key not in ("json", "quiet", "preset")}
-    config = from_flat(experiment, module_of(experiment).Settings, flat)
-    result = run_experiment(config, progress=progress, interrupted=interrupted)
+    result = run_experiment(configured(experiment, options), progress=progress, interrupted=interrupted)
     progress.end()
     if options["json"]:
         print_json(result)
@@ -68,6 +66,12 @@ def settings(experiment: str, arguments: list[str]) -> dict[str, Any]:
     typed = parse(parser, arguments)
     parser.set_defaults(_base(experiment, typed, parser))
     return parse(parser, arguments)
+
+
+def configured(experiment: str, options: dict[str, Any]) -> ImagesConfig:
+    """The settings of a run from what `settings` gives. Raises UsageError for values out of range."""
+    flat = {key: value for key, value in options.items() if key not in ("json", "quiet", "preset")}
+    return from_flat(experiment, module_of(experiment).Settings, flat)
 
 
 def preset_files(experiment: str) -> dict[str, Path]:

@@ -11,18 +11,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ffseq.errors import UsageError
 from ffseq.goodness import normalised
-from ffseq.images.config import ImagesConfig, optimiser_of
+from ffseq.images.config import ImagesConfig
 from ffseq.images.data import ImageData
-from ffseq.images.dense import DenseStack, goodness, hidden_delta, pair_signal
-from ffseq.images.experiment import Learned, Test
 from ffseq.images.fields import FieldLayer, Fields, by_place
-from ffseq.images.hybrid import HybridSettings, check, hybrids
+from ffseq.images.hybrid import HybridSettings, check
 from ffseq.images.pictures import hybrid_figure, local_receptive_fields
-from ffseq.images.readout import LearnedReadout
+from ffseq.images.unlabelled import Passes, Unlabelled
 from ffseq.randomness import generator
 
 
@@ -47,62 +45,18 @@ def make(data: ImageData, config: ImagesConfig, device: torch.device, products: 
     return LocalFields(data, config, device, products)
 
 
-class LocalFields:
+class LocalFields(Unlabelled):
     """A stack of layers with local fields and its read-out; see `ffseq.images.experiment.Experiment`."""
 
-    tests: tuple[Test, ...] = ("one_pass",)
-
     def __init__(self, data: ImageData, config: ImagesConfig, device: torch.device, products: torch.dtype) -> None:
-        self.own: Settings = config.own
-        self.shape = data.shape
-        self.fields = maps(self.own, data)
+        self.fields = maps(config.own, data)
         random = generator(config.run.seed, "weights")
         layers = [FieldLayer(one, random).to(device) for one in self.fields]
-        self.stack = DenseStack(layers, optimiser_of(config.step), config.run.batch_size, products)
-        self.readout = LearnedReadout(sum(one.hidden for one in self.fields), data.classes, config.step, device)
+        units = [one.hidden for one in self.fields]
+        super().__init__(data, config, layers, units, len(units), device, products)
 
-    @property
-    def modules(self) -> nn.ModuleDict:
-        """The layers and the read-out."""
-        return nn.ModuleDict({"layers": nn.ModuleList(self.stack.layers), "readout": self.readout.module})
-
-    @property
-    def optimisers(self) -> list[torch.optim.Optimizer]:
-        """That of the layers and that of the read-out."""
-        return [*self.stack.optimisers, self.readout.optimiser]
-
-    def update(self, images: Tensor, labels: Tensor, *, random: torch.Generator, share: float, done: float) -> Learned:
-        """Learn one batch, see `ffseq.images.experiment.Experiment`."""
-        count, learns = len(images), self.own.hidden == "learned"
-        shown = torch.cat([images, hybrids(images, self.shape, self.own.blurs, random)]) if learns else images
-        passes = self._upward(shown)
-        parts = [normalised(units[:count]) for _, units in passes]
-        figures = self.readout.learn(parts, self.readout.logits(parts), labels, share)
-        if not learns:
-            return Learned(figures)
-        sides = [goodness(units).view(2, count) for _, units in passes]
-        self.stack.apply([self._change(number, *passes[number], side) for number, side in enumerate(sides)], share)
-        every = torch.stack(sides).mean(2)
-        return Learned(figures, every[:, 0], every[:, 1])
-
-    def scores(self, images: Tensor, test: Test) -> Tensor:
-        """Logits, float32 (B, C)."""
-        return self.readout.logits([normalised(units) for _, units in self._upward(images)])
-
-    def pictures(self, images: Tensor, labels: Tensor) -> dict[str, Any]:
-        """Hybrids, and what units of the first layer look for in their fields."""
-        random = generator(0, "picture")
-        return {
-            "hybrids": hybrid_figure(images, self.shape, self.own.blurs, random),
-            "receptive_fields": local_receptive_fields(self.fields[0], self.stack.layers[0].get_parameter("weight")),
-        }
-
-    def figures(self) -> dict[str, Any]:
-        """Whether the layers learned."""
-        return {"hidden": self.own.hidden}
-
-    def _upward(self, images: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """Of every layer the windows it sees (P, B, F) and its activity (B, H)."""
+    def upward(self, images: Tensor) -> Passes:
+        """See `Unlabelled.upward`; what a layer sees is the windows of its tiles (P, rows, F)."""
         inputs = normalised(by_place(images, self.shape)).to(self.stack.products)
         found = []
         for number, fields in enumerate(self.fields):
@@ -113,19 +67,24 @@ class LocalFields:
             inputs = normalised(units)
         return found
 
-    def _change(self, number: int, windows: Tensor, units: Tensor, side: Tensor) -> dict[str, Tensor]:
-        """The changes of one layer, from what it sees, its activity and its own goodness."""
-        place, theta = self.stack.place(number), self.own.threshold * self.fields[number].hidden
-        delta = hidden_delta(
-            units,
-            pair_signal("threshold", side, threshold=theta, temperature=self.own.temperature).flatten(),
-            running_mean=self.stack.layers[number].get_buffer("running_mean"),
-            peer=self.own.peer_normalisation,
-            positives=side.shape[1],
-        )
-        self.fields[number].change([windows], [delta], place["weight"])
+    def parts(self, passes: Passes, rows: int | None = None) -> list[Tensor]:
+        """See `Unlabelled.parts`."""
+        return [normalised(units[:rows]) for _, units in passes]
+
+    def change(self, number: int, inputs: Tensor, delta: Tensor) -> dict[str, Tensor]:
+        """See `Unlabelled.change`."""
+        place = self.stack.place(number)
+        self.fields[number].change([inputs], [delta], place["weight"])
         torch.sum(delta, 0, dtype=torch.float32, out=place["bias"])
         return place
+
+    def pictures(self, images: Tensor, labels: Tensor) -> dict[str, Any]:
+        """Hybrids, and what units of the first layer look for in their fields."""
+        random = generator(0, "picture")
+        return {
+            "hybrids": hybrid_figure(images, self.shape, self.hybrid.blurs, random),
+            "receptive_fields": local_receptive_fields(self.fields[0], self.stack.layers[0].get_parameter("weight")),
+        }
 
 
 def maps(own: Settings, data: ImageData) -> list[Fields]:

@@ -39,7 +39,7 @@ def run_experiment(
     began = time.monotonic()
     progress = progress or Progress(quiet=True)
     folder, checkpoint = run_folder(config.run.resume, config.run.out_dir, config.experiment)
-    config = _decided(config, checkpoint)
+    config = decided(config, checkpoint)
     set_threads(config.run.threads)
     device = choose_device(config.run.device)
     data = load_images(config.data.dataset, config.data.data_dir, config.data.train_images)
@@ -69,7 +69,7 @@ def run_experiment(
     return result
 
 
-def _decided(config: ImagesConfig, checkpoint: Checkpoint | None) -> ImagesConfig:
+def decided(config: ImagesConfig, checkpoint: Checkpoint | None) -> ImagesConfig:
     """The settings with dtype and number of threads decided, as the checkpoint recorded them or here."""
     recorded = checkpoint.config.get("options", {}) if checkpoint is not None else {}
     dtype, threads = decided_for(config.run.dtype, config.run.threads, config.run.device, recorded)

@@ -10,26 +10,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ffseq.errors import UsageError
 from ffseq.goodness import normalised
-from ffseq.images.config import ImagesConfig, optimiser_of
+from ffseq.images.config import ImagesConfig
 from ffseq.images.data import ImageData
-from ffseq.images.dense import (
-    DenseStack,
-    dense_layers,
-    goodness,
-    hidden_delta,
-    pair_signal,
-    parts_of,
-    upward,
-    weight_change,
-)
-from ffseq.images.experiment import Learned, Test
-from ffseq.images.hybrid import HybridSettings, check, hybrids
+from ffseq.images.dense import dense_layers, parts_of, upward, weight_change
+from ffseq.images.hybrid import HybridSettings, check
 from ffseq.images.pictures import hybrid_figure, receptive_fields
-from ffseq.images.readout import LearnedReadout
+from ffseq.images.unlabelled import Passes, Unlabelled
 from ffseq.randomness import generator
 
 
@@ -54,69 +44,31 @@ def make(data: ImageData, config: ImagesConfig, device: torch.device, products: 
     return Unsupervised(data, config, device, products)
 
 
-class Unsupervised:
+class Unsupervised(Unlabelled):
     """A stack of dense layers and its read-out; see `ffseq.images.experiment.Experiment`."""
 
-    tests: tuple[Test, ...] = ("one_pass",)
-
     def __init__(self, data: ImageData, config: ImagesConfig, device: torch.device, products: torch.dtype) -> None:
-        self.own: Settings = config.own
-        self.shape = data.shape
-        layers = dense_layers(data.pixels, self.own.units, self.own.layers, config.run.seed, device)
-        self.stack = DenseStack(layers, optimiser_of(config.step), config.run.batch_size, products)
-        self.read_from = max(0, self.own.layers - self.own.read_layers)
-        features = (self.own.layers - self.read_from) * self.own.units
-        self.readout = LearnedReadout(features, data.classes, config.step, device)
-        self.theta = self.own.threshold * self.own.units
+        own: Settings = config.own
+        layers = dense_layers(data.pixels, own.units, own.layers, config.run.seed, device)
+        read = min(own.read_layers, own.layers)
+        self.read_from = own.layers - read
+        super().__init__(data, config, layers, [own.units] * own.layers, read, device, products)
 
-    @property
-    def modules(self) -> nn.ModuleDict:
-        """The layers and the read-out."""
-        return nn.ModuleDict({"layers": nn.ModuleList(self.stack.layers), "readout": self.readout.module})
+    def upward(self, images: Tensor) -> Passes:
+        """See `Unlabelled.upward`."""
+        return upward(self.stack, normalised(images).to(self.stack.products))
 
-    @property
-    def optimisers(self) -> list[torch.optim.Optimizer]:
-        """That of the layers and that of the read-out."""
-        return [*self.stack.optimisers, self.readout.optimiser]
+    def parts(self, passes: Passes, rows: int | None = None) -> list[Tensor]:
+        """See `Unlabelled.parts`."""
+        return parts_of(passes, self.read_from, rows)
 
-    def update(self, images: Tensor, labels: Tensor, *, random: torch.Generator, share: float, done: float) -> Learned:
-        """Learn one batch, see `ffseq.images.experiment.Experiment`."""
-        count, learns = len(images), self.own.hidden == "learned"
-        shown = torch.cat([images, hybrids(images, self.shape, self.own.blurs, random)]) if learns else images
-        passes = upward(self.stack, normalised(shown).to(self.stack.products))
-        parts = parts_of(passes, self.read_from, count)
-        figures = self.readout.learn(parts, self.readout.logits(parts), labels, share)
-        if not learns:
-            return Learned(figures)
-        sides = [goodness(units).view(2, count) for _, units in passes]
-        self.stack.apply([self._change(number, passes[number], side) for number, side in enumerate(sides)], share)
-        every = torch.stack(sides).mean(2)
-        return Learned(figures, every[:, 0], every[:, 1])
-
-    def scores(self, images: Tensor, test: Test) -> Tensor:
-        """Logits, float32 (B, C)."""
-        passes = upward(self.stack, normalised(images).to(self.stack.products))
-        return self.readout.logits(parts_of(passes, self.read_from))
+    def change(self, number: int, inputs: Tensor, delta: Tensor) -> dict[str, Tensor]:
+        """See `Unlabelled.change`."""
+        return weight_change(inputs, delta, self.stack.place(number))
 
     def pictures(self, images: Tensor, labels: Tensor) -> dict[str, Any]:
         """Hybrid images with their masks, and the receptive fields of the first layer."""
         return {
-            "hybrids": hybrid_figure(images, self.shape, self.own.blurs, generator(0, "hybrid figure")),
+            "hybrids": hybrid_figure(images, self.shape, self.hybrid.blurs, generator(0, "hybrid figure")),
             "receptive_fields": receptive_fields(self.stack.layers[0].get_parameter("weight"), self.shape),
         }
-
-    def figures(self) -> dict[str, Any]:
-        """Whether the layers learned."""
-        return {"hidden": self.own.hidden}
-
-    def _change(self, number: int, own: tuple[Tensor, Tensor], side: Tensor) -> dict[str, Tensor]:
-        """The changes of one layer, from what it sees, its activity and its own goodness."""
-        inputs, units = own
-        delta = hidden_delta(
-            units,
-            pair_signal("threshold", side, threshold=self.theta, temperature=self.own.temperature).flatten(),
-            running_mean=self.stack.layers[number].get_buffer("running_mean"),
-            peer=self.own.peer_normalisation,
-            positives=side.shape[1],
-        )
-        return weight_change(inputs, delta, self.stack.place(number))

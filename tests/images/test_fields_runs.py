@@ -90,8 +90,8 @@ def test_the_change_of_a_layer_with_local_fields_is_the_derivative_of_its_own_lo
     it = local_fields.make(small(), options, torch.device("cpu"), torch.float32)
     images, labels = torch.rand(8, 64, generator=torch.Generator().manual_seed(1)), torch.arange(8) % 4
     shown: list[torch.Tensor] = []
-    upward = it._upward
-    it._upward = lambda images: shown.append(images) or upward(images)  # type: ignore[method-assign, func-returns-value]
+    upward = it.upward
+    it.upward = lambda images: shown.append(images) or upward(images)  # type: ignore[method-assign, func-returns-value]
     it.update(images, labels, random=torch.Generator().manual_seed(0), share=0.0, done=0.0)
     assert torch.equal(shown[0][:8], images)  # positives stay as they are
     passes = upward(shown[0])
