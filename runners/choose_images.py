@@ -4,8 +4,8 @@
     python runners/choose_images.py --only unsupervised  those of one search
     python runners/choose_images.py --threads 1
 
-A search changes one thing at a time in what it begins with. Unsupervised nets are small here and learn for a quarter of
-the preset's epochs.
+A search changes one thing or two in what it begins with. Unsupervised nets are small here and learn for a quarter of
+the preset's epochs; the others are as in their presets.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from ffseq.progress import Progress
 
 RESULTS = Path(__file__).parent / "results" / "choose_images.json"
 
-#: Three layers of 1000, a fifth of the pixels left out, images as they are.
-SMALL = "--layers 3 --units 1000 --epochs 15 --jitter 0"
+#: Three layers of 1000, a fifth of the pixels left out, little decay.
+SMALL = "--layers 3 --units 1000 --epochs 15 --drop_pixels 0.2 --weight_decay 0.02 --readout_decay 0.003"
 #: Two layers of 2000 with dropout and smoothing alone.
 DROPOUT = "--batch_norm false --noise 0 --layers 2 --units 2000 --dropout 0.25 --learning_rate 1e-3 --weight_decay 0.3"
 #: search → its experiment, what it begins with (after the preset `paper`), and what each candidate changes in that
@@ -51,6 +51,12 @@ SEARCHES: dict[str, tuple[str, str, tuple[str, ...]]] = {
         "--weight_decay 1",
         "--batch_size 50",
         "--batch_size 200",
+    )),
+    "local-fields": ("local-fields", "", (
+        "",
+        "--weight_decay 0.1",
+        "--weight_decay 0.3",
+        "--weight_decay 0.3 --readout_decay 0.03",
     )),
     "regularised": ("backprop", "--preset paper-regularised", (
         "",

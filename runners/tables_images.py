@@ -12,11 +12,13 @@ from spread import RESULTS, spread
 #: cell of results/images.json → its row's name, and what the paper says
 ROWS = {
     "supervised": ("supervised, 4×2000", "1.36"),
-    "unsupervised": ("unsupervised, 4×2000, images shifted by up to 1 pixel", "1.37 (not shifted)"),
-    "unsupervised unshifted": ("unsupervised, 4×2000, not shifted", "1.37"),
-    "unsupervised unshifted decaying": ("unsupervised, 4×2000, not shifted, `--weight_decay 0.5`", "1.37"),
-    "unsupervised unshifted longer": ("unsupervised, 4×2000, not shifted, `--weight_decay 0.5`, longer", "1.37"),
-    "untrained layers": ("the same read-out on untrained layers, not shifted", ""),
+    "unsupervised": ("unsupervised, 4×2000", "1.37"),
+    "unsupervised dropped": ("unsupervised, pixels left out, decay of the read-out 0.01", "1.37"),
+    "unsupervised dropped decay 0.02": ("unsupervised, pixels left out, decay 0.02, of the read-out 0.003", "1.37"),
+    "unsupervised dropped decay 0.5": ("unsupervised, pixels left out, decay 0.5, of the read-out 0.003", "1.37"),
+    "unsupervised dropped longer": ("the same for longer", "1.37"),
+    "unsupervised shifted": ("the same with decay 0.02, images shifted by up to 1 pixel", ""),
+    "untrained layers": ("the read-out on untrained layers", ""),
     "local-fields": ("local receptive fields", "1.16"),
     "jitter": ("supervised, images shifted by up to 2 pixels", "0.64"),
     "recurrent": ("recurrent, top-down", "1.31"),
