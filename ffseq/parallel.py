@@ -208,12 +208,13 @@ def check_team(config: TrainConfig, size: int) -> None:
 
 @contextmanager
 def together(team: Team | None, folder: Path | None) -> Iterator[None]:
-    """Turn the loss of another process into a sentence. Raises FfseqError."""
+    """Turn the loss of another process into a sentence. Raises FfseqError.
+
+    The group is left as it is: taking it apart is for a normal end, and may wait for those who have gone.
+    """
     try:
         yield
     except RuntimeError as error:
-        if dist.is_available() and dist.is_initialized():
-            dist.destroy_process_group()
         if team is None or not _is_lost(error):
             raise
         raise FfseqError(

@@ -195,9 +195,9 @@ def test_when_a_process_is_killed_the_others_say_so_and_the_run_can_be_resumed(
     os.kill(int(workers[rank].name), signal.SIGKILL)
     _, said = team.communicate(timeout=60)
     assert team.returncode != 0
-    assert "another process of the team has ended" in said
-    assert f"--resume {folder}" in said
-    assert "RuntimeError" not in said
+    assert "another process of the team has ended" in said, said
+    assert f"--resume {folder}" in said, said
+    assert "RuntimeError" not in said, said
     step = steps_of(folder)
     assert step > 0
     more = ["train", "--resume", str(folder), "--max_iters", str(step + 3), "--quiet", "--pipeline", "false"]
